@@ -1,0 +1,77 @@
+"""The nouns of LVS as frozen values. Never does I/O; every other room speaks in these."""
+
+from onevip.model.changes import (
+    AddRealServer,
+    AddService,
+    Change,
+    Clear,
+    DeleteRealServer,
+    DeleteService,
+    EditRealServer,
+    EditService,
+    Zero,
+    diff,
+)
+from onevip.model.check import Check, CheckType, Outcome
+from onevip.model.configuration import Configuration, ConfiguredRealServer, ConfiguredService
+from onevip.model.errors import (
+    ConfigError,
+    DataplaneError,
+    HostError,
+    OnevipError,
+    RealServerExists,
+    ServiceExists,
+    TableError,
+    UnknownRealServer,
+    UnknownScheduler,
+    UnknownService,
+    UsageError,
+)
+from onevip.model.service import (
+    Counters,
+    ForwardingMethod,
+    Protocol,
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+    VirtualService,
+)
+from onevip.model.table import Table
+
+__all__ = [
+    "AddRealServer",
+    "AddService",
+    "Change",
+    "Check",
+    "CheckType",
+    "Clear",
+    "ConfigError",
+    "Configuration",
+    "ConfiguredRealServer",
+    "ConfiguredService",
+    "Counters",
+    "DataplaneError",
+    "DeleteRealServer",
+    "DeleteService",
+    "EditRealServer",
+    "EditService",
+    "ForwardingMethod",
+    "HostError",
+    "OnevipError",
+    "Outcome",
+    "Protocol",
+    "RealServer",
+    "RealServerExists",
+    "RealServerKey",
+    "ServiceExists",
+    "ServiceKey",
+    "Table",
+    "TableError",
+    "UnknownRealServer",
+    "UnknownScheduler",
+    "UnknownService",
+    "UsageError",
+    "VirtualService",
+    "Zero",
+    "diff",
+]

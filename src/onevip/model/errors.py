@@ -1,0 +1,58 @@
+"""The one error tree. A message says what, where, and what to do; only main() exits."""
+
+from __future__ import annotations
+
+
+class OnevipError(Exception):
+    """Anything that onevip tells its user in one sentence instead of a traceback."""
+
+
+class ConfigError(OnevipError):
+    """A configuration file that cannot be used: which file, which line, why."""
+
+    def __init__(self, file: str, line: int, message: str) -> None:
+        super().__init__(f"{file}:{line}: {message}")
+        self.file = file
+        self.line = line
+        self.message = message
+
+
+class DataplaneError(OnevipError):
+    """The kernel or libbpf refused a step of the data plane; `errno` is 0 when there was none."""
+
+    def __init__(self, step: str, message: str, errno: int = 0) -> None:
+        super().__init__(f"{step}: {message}")
+        self.step = step
+        self.errno = errno
+
+
+class HostError(OnevipError):
+    """A host's own network (address, sysctl, unit file) could not be set up or put back."""
+
+
+class UsageError(OnevipError):
+    """A command line that makes no sense; nothing was done."""
+
+
+class TableError(OnevipError):
+    """A change that does not fit the table as it is; the table stays as it was."""
+
+
+class ServiceExists(TableError):
+    """AddService for a service that is in the table."""
+
+
+class UnknownService(TableError):
+    """A change that names a service that is not in the table."""
+
+
+class RealServerExists(TableError):
+    """AddRealServer for a real server that the service has."""
+
+
+class UnknownRealServer(TableError):
+    """A change that names a real server that the service does not have."""
+
+
+class UnknownScheduler(TableError):
+    """A service with a scheduler that this engine does not have."""
