@@ -1,0 +1,42 @@
+# Bare `make` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bpf check test demo lab-up lab-down clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing: apt packages, Python packages into .venv
+	@$(PYTHON) scripts/setup_machine.py
+
+bpf: ## compile the BPF objects (clang, warnings are errors)
+	@$(PYTHON) scripts/build_bpf.py
+
+check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@if [ -f src/onevip/engines/bpf/verified.py ]; then $(BIN)/python -m onevip.engines.bpf.verified; fi
+	$(BIN)/pytest -q tests/unit
+
+test: setup bpf ## every test; as root also packets through BPF and real traffic
+	@$(BIN)/pytest --durations=10
+
+demo: setup bpf ## the walkthrough: a cluster in network namespaces (root)
+	@$(BIN)/onevip demo
+
+lab-up: setup bpf ## leave the demo's cluster running to play with (root)
+	@$(BIN)/onevip lab up
+
+lab-down: setup ## take it down again
+	@$(BIN)/onevip lab down
+
+clean: ## remove everything that was built or installed here
+	rm -rf .venv build dist src/onevip/engines/bpf/objects
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
