@@ -1,7 +1,8 @@
 """What the test folders need, and what no test may leave behind.
 
-tests/unit needs nothing, tests/packet needs CAP_BPF, tests/netns needs network namespaces. A missing
-privilege skips with a sentence; ONEVIP_REQUIRE=packet,netns,vm turns such skips into failures.
+tests/unit needs nothing, tests/packet needs CAP_BPF, tests/netns needs network namespaces. A
+missing privilege skips with a sentence; ONEVIP_REQUIRE=packet,netns,vm turns such skips into
+failures.
 """
 
 from __future__ import annotations
@@ -100,16 +101,17 @@ def host_state() -> dict[str, set[str]]:
     }
 
 
-@pytest.fixture(scope="session")
-def host_before(request: pytest.FixtureRequest) -> dict[str, set[str]]:
-    """The host as it was before the first test."""
-    state: dict[str, set[str]] = request.config.stash[HOST_BEFORE]
-    return state
-
-
 HOST_BEFORE = pytest.StashKey[dict[str, set[str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "last: runs after every other test")
     config.stash[HOST_BEFORE] = host_state()
+
+
+@pytest.fixture
+def host_before_and_now(
+    request: pytest.FixtureRequest,
+) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """The host's ports, namespaces and interfaces before the first test, and now."""
+    return request.config.stash[HOST_BEFORE], host_state()

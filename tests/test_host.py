@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import host_state
+State = dict[str, set[str]]
 
 
 @pytest.mark.last
 def test_the_run_changed_no_port_namespace_or_interface_of_the_host(
-    host_before: dict[str, set[str]],
+    host_before_and_now: tuple[State, State],
 ) -> None:
-    assert host_state() == host_before
+    before, now = host_before_and_now
+    assert now == before
