@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onevip.model.check import Check
 from onevip.model.service import RealServer, ServiceKey
@@ -37,3 +37,4 @@ class Configuration:
     services: tuple[ConfiguredService, ...]
     autoreload: bool = False
     check_interval_s: float = 10.0  # also how often autoreload looks at the file
+    warnings: tuple[str, ...] = field(default=(), compare=False)  # "file:line: sentence"

@@ -8,13 +8,17 @@ class OnevipError(Exception):
 
 
 class ConfigError(OnevipError):
-    """A configuration file that cannot be used: which file, which line, why."""
+    """A configuration file that cannot be used: which file, which line, why.
 
-    def __init__(self, file: str, line: int, message: str) -> None:
-        super().__init__(f"{file}:{line}: {message}")
+    `message` is ldirectord's own wording where it has one; `hint` is what onevip adds to it.
+    """
+
+    def __init__(self, file: str, line: int, message: str, hint: str = "") -> None:
+        super().__init__(f"{file}:{line}: {message}" + (f"; {hint}" if hint else ""))
         self.file = file
         self.line = line
         self.message = message
+        self.hint = hint
 
 
 class DataplaneError(OnevipError):

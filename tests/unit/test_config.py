@@ -1,0 +1,434 @@
+"""ldirectord.cf: what is accepted, as what, and what is refused with which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from onevip.config import load, parse
+from onevip.model import (
+    Check,
+    CheckType,
+    ConfigError,
+    Configuration,
+    ConfiguredService,
+    ForwardingMethod,
+    Protocol,
+    RealServer,
+    ServiceKey,
+)
+
+HOSTS = {"web1.example.test": "10.5.0.20", "www.example.test": "10.5.9.9", "5060": "0.0.19.196"}
+PORTS = {("http", "tcp"): 80, ("domain", "tcp"): 53, ("domain", "udp"): 53, ("tftp", "udp"): 69}
+
+
+def resolve(host: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(HOSTS.get(host, host))
+    except ValueError:
+        return None
+
+
+def port_of(name: str, protocol: str | None) -> int | None:
+    found = [port for (n, p), port in PORTS.items() if n == name and protocol in (p, None)]
+    return found[0] if found else None
+
+
+def read(text: str) -> Configuration:
+    return parse(text, "lb.cf", resolve=resolve, port_of=port_of)
+
+
+def one(text: str) -> ConfiguredService:
+    (service,) = read(text).services
+    return service
+
+
+def section(*lines: str, real: str = "10.0.0.2:80 gate", virtual: str = "10.0.0.1:80") -> str:
+    return "\n".join([f"virtual={virtual}", f"\treal={real}", *(f"\t{line}" for line in lines)])
+
+
+def refusal(text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert str(caught.value).startswith(f"lb.cf:{caught.value.line}: {caught.value.message}")
+    return caught.value
+
+
+WALKTHROUGH = """\
+checktimeout=3
+checkinterval=1
+autoreload=yes
+quiescent=yes
+virtual=10.20.0.100:80
+        real=10.20.0.11:80 gate 2 ".healthcheck.html","OKAY"
+        real=10.20.0.12:80 gate 2 ".healthcheck.html","OKAY"
+        fallback=127.0.0.1:80 gate
+        service=http
+        checkport=80
+        protocol=tcp
+        scheduler=wrr
+        checktype=negotiate
+"""
+
+
+def test_the_walkthrough_means_what_it_says():
+    configuration = read(WALKTHROUGH)
+    assert configuration.autoreload
+    assert configuration.check_interval_s == 1
+    assert configuration.warnings == ()
+    (service,) = configuration.services
+    assert service.key == ServiceKey(Protocol.TCP, IPv4Address("10.20.0.100"), 80)
+    assert (service.scheduler, service.quiescent, service.cleanstop) == ("wrr", True, True)
+    assert service.line == 5
+    assert service.fallback == RealServer(
+        IPv4Address("127.0.0.1"), 80, ForwardingMethod.GATE, weight=1
+    )
+    first, second = service.real_servers
+    assert first.real == RealServer(IPv4Address("10.20.0.11"), 80, ForwardingMethod.GATE, 2)
+    assert first.check == Check(
+        CheckType.HTTP,
+        IPv4Address("10.20.0.11"),
+        80,
+        timeout_s=3,
+        interval_s=1,
+        request="/.healthcheck.html",
+        receive="OKAY",
+    )
+    assert second.check == replace(first.check, address=IPv4Address("10.20.0.12"))
+
+
+def test_defaults_are_those_of_ldirectord():
+    service = one("virtual=10.0.0.1:80\n\treal=10.0.0.2 gate")
+    assert (service.scheduler, service.quiescent, service.cleanstop) == ("wrr", False, True)
+    (server,) = service.real_servers
+    assert server.real == RealServer(IPv4Address("10.0.0.2"), 80, ForwardingMethod.GATE, 1)
+    assert server.check == Check(
+        CheckType.HTTP, IPv4Address("10.0.0.2"), 80, timeout_s=30, interval_s=10
+    )
+
+
+def test_an_empty_file_is_valid_and_holds_nothing():
+    assert read("").services == ()
+
+
+# The line grammar.
+
+
+@pytest.mark.parametrize("indentation", ["    ", "\t", "        ", " \t", "  \t  "])
+def test_a_section_is_indented_by_four_blanks_or_a_tab(indentation):
+    assert one(f"virtual=10.0.0.1:80\n{indentation}real=10.0.0.2:80 gate").real_servers
+
+
+def test_three_blanks_end_the_section():
+    error = refusal("virtual=10.0.0.1:80\n   real=10.0.0.2:80 gate")
+    assert (error.line, error.message) == (2, "Unknown command    real=10.0.0.2:80 gate")
+    assert "4 blanks" in error.hint
+
+
+def test_comments_stand_anywhere_in_a_section_and_do_not_end_it():
+    service = one(
+        section("# one", real="10.0.0.2:80 gate 3   # three") + "\n# two\n    scheduler=rr"
+    )
+    assert service.scheduler == "rr"
+    assert service.real_servers[0].real.weight == 3
+
+
+def test_an_empty_line_ends_a_section():
+    error = refusal(section() + "\n\n    scheduler=rr")
+    assert (error.line, error.message) == (4, "Unknown command     scheduler=rr")
+
+
+def test_four_blanks_end_a_section_and_five_are_an_unknown_command():
+    assert one(section() + "\n    \nautoreload=yes")
+    error = refusal(section() + "\n     \n    scheduler=rr")
+    assert (error.line, error.message) == (3, 'Unknown command "     "')
+
+
+def test_global_lines_may_follow_a_section_and_apply_to_all():
+    assert one(section() + "\nquiescent=yes").quiescent
+
+
+def test_a_comment_after_a_global_number_is_harmless_but_not_after_yes():
+    assert read("checkinterval=7   # seconds").check_interval_s == 7
+    error = refusal("autoreload=yes # always")
+    assert error.message == "autoreload must be 'yes' or 'no'"
+
+
+def test_blanks_around_the_equals_sign_mean_nothing():
+    assert one("virtual = 10.0.0.1:80\n    real = 10.0.0.2:80 gate\n    scheduler  =  lc")
+
+
+def test_a_carriage_return_is_part_of_the_value(tmp_path):
+    file = tmp_path / "dos.cf"
+    file.write_bytes(b"quiescent=no\r\n")
+    with pytest.raises(ConfigError, match="quiescent must be 'yes' or 'no'"):
+        load(file)
+
+
+def test_the_last_of_a_repeated_directive_wins():
+    assert one(section("scheduler=rr", "scheduler=lc")).scheduler == "lc"
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(tmp_path / "none.cf")
+
+
+# Real servers.
+
+
+def test_a_range_stands_for_each_of_its_addresses():
+    service = one(section(real="10.0.0.2->10.0.0.4:8080 masq 3"))
+    assert [str(server.real.key) for server in service.real_servers] == [
+        "10.0.0.2:8080",
+        "10.0.0.3:8080",
+        "10.0.0.4:8080",
+    ]
+    assert {server.real.weight for server in service.real_servers} == {3}
+
+
+def test_names_of_hosts_and_ports_are_looked_up():
+    service = one(section(real="web1.example.test:http masq", virtual="www.example.test:http"))
+    assert str(service.key) == "tcp 10.5.9.9:80"
+    assert str(service.real_servers[0].real.key) == "10.5.0.20:80"
+
+
+def test_the_address_is_the_first_thing_in_the_line_that_fits():
+    service = one(section(real="192.168.6.2::5060 gate"))
+    assert str(service.real_servers[0].real.address) == "0.0.19.196"
+
+
+def test_what_stands_before_the_weight_is_dropped_with_a_warning():
+    configuration = read(section(real="10.0.0.2:80 gate -w 7"))
+    assert configuration.services[0].real_servers[0].real.weight == 7
+    (warning,) = configuration.warnings
+    assert warning.startswith("lb.cf:2: '-w' before the weight 7")
+
+
+@pytest.mark.parametrize("method", ["gate", "ipip"])
+def test_gate_and_ipip_hold_the_virtual_port_in_the_table_and_check_the_given_one(method):
+    configuration = read(section(real=f"10.0.0.2:8080 {method}", virtual="10.0.0.1:80"))
+    (server,) = configuration.services[0].real_servers
+    assert (server.real.port, server.check.port) == (80, 8080)
+    assert "cannot change the port" in configuration.warnings[0]
+
+
+def test_masq_keeps_the_real_port():
+    (server,) = one(section(real="10.0.0.2:8080 masq")).real_servers
+    assert (server.real.port, server.check.port) == (8080, 8080)
+
+
+def test_a_real_server_given_twice_counts_once_and_warns():
+    configuration = read(section("real=10.0.0.2:80 gate 9"))
+    (server,) = configuration.services[0].real_servers
+    assert server.real.weight == 9
+    assert "stands twice" in configuration.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("real", "request_", "receive"),
+    [
+        ('10.0.0.2:80 gate "a","b"', "/a", "b"),
+        ('10.0.0.2:80 gate 1 "/a" "b"', "/a", "b"),
+        ('10.0.0.2:80 gate 1 "a",   "b c"', "/a", "b c"),
+        ('10.0.0.2:80 gate 1 "l:5" "u:10"', "/l:5", "u:10"),
+        ("10.0.0.2:80 gate", "/all", "ALL"),
+    ],
+)
+def test_request_and_receive_of_a_real_server_come_before_those_of_the_section(
+    real, request_, receive
+):
+    (server,) = one(section('request="all"', 'receive="ALL"', real=real)).real_servers
+    assert (server.check.request, server.check.receive) == (request_, receive)
+
+
+@pytest.mark.parametrize(
+    ("real", "message"),
+    [
+        ("10.0.0.2:80 nat", "forward method must be gate, masq or ipip"),
+        ("10.0.0.2:80 GATE", "forward method must be gate, masq or ipip"),
+        ("10.0.0.2:80", "invalid address for real server (wrong format)"),
+        ("10.0.0.2:80 gate heavy", 'Invalid real server line, around " heavy"'),
+        ("10.0.0.2:80 gate -1", 'Invalid real server line, around " -1"'),
+        ('10.0.0.2:80 gate 1 "a" , "b"', 'Invalid real server line, around " "a" , "b""'),
+        ("10.0.0.2:80 gate 65536", "weight 65536 is more than 65535"),
+        ("10.0.0.2:80 gate 1 l:5 u:9", "a connection threshold (l:, u:) is not supported yet"),
+        ("[2001:db8::2]:80 masq", "an IPv6 real server is not supported yet"),
+        (
+            "10.0.0.9->10.0.0.2:80 gate",
+            "Invalid Range: 10.0.0.9-10.0.0.2: "
+            "First value must be greater than or equal to the second value",
+        ),
+        (
+            '10.0.0.2:80 gate 1 "a","(b"',
+            "receive is not a regular expression: missing ), unterminated subpattern at position 0",
+        ),
+    ],
+)
+def test_a_real_line_that_is_wrong_is_refused(real, message):
+    error = refusal(section(real=real))
+    assert (error.line, error.message) == (2, message)
+
+
+# Checks.
+
+
+def test_a_checktype_finds_its_check():
+    def check(*lines: str) -> Check:
+        return one(section(*lines)).real_servers[0].check
+
+    assert check("checktype=connect", 'request="a"').type is CheckType.CONNECT
+    assert check("checktype=on").type is CheckType.ON
+    assert check("checktype=off").type is CheckType.OFF
+    assert check("checktype=negotiate ", "service=none").type is CheckType.ON
+    assert check("checktype=negotiate", "service=http").type is CheckType.HTTP
+    assert check("service=https", "checktype=connect").type is CheckType.CONNECT
+
+
+def test_timeouts_fall_back_as_in_ldirectord():
+    def timeout(check: str, *lines: str, globally: str = "") -> float:
+        text = f"{globally}\n" + section(f"checktype={check}", *lines)
+        return one(text).real_servers[0].check.timeout_s
+
+    assert timeout("connect") == 5
+    assert timeout("negotiate") == 30
+    assert timeout("connect", globally="negotiatetimeout=7") == 7
+    assert timeout("negotiate", globally="checktimeout=7") == 7
+    assert timeout("negotiate", "checktimeout=2", globally="negotiatetimeout=7") == 2
+    assert timeout("connect", "negotiatetimeout=2", globally="checktimeout=7") == 2
+    assert timeout("negotiate", "checktimeout=2", "negotiatetimeout=3") == 3
+    assert timeout("connect", "checktimeout=2", "negotiatetimeout=3") == 2
+
+
+def test_a_section_overrides_the_globals():
+    service = one(
+        "checkinterval=9\nfailurecount=2\nquiescent=yes\ncleanstop=no\n"
+        + section("checkinterval=4", "failurecount=3", "quiescent=no", "cleanstop=yes")
+    )
+    assert (service.quiescent, service.cleanstop) == (False, True)
+    check = service.real_servers[0].check
+    assert (check.interval_s, check.failure_count) == (4, 3)
+
+
+def test_http_details_reach_the_check():
+    check = (
+        one(section('virtualhost="www.example.test"', "httpmethod=head", 'receive="[a-z]+"'))
+        .real_servers[0]
+        .check
+    )
+    assert (check.virtualhost, check.http_method, check.receive) == (
+        "www.example.test",
+        "HEAD",
+        "[a-z]+",
+    )
+    assert one(section("virtualhost=a.test   ")).real_servers[0].check.virtualhost == "a.test"
+
+
+def test_a_check_of_a_server_without_port_goes_to_the_port_of_the_service():
+    configuration = read(section("service=http", real="10.0.0.2 gate", virtual="10.0.0.1:8080"))
+    (server,) = configuration.services[0].real_servers
+    assert (server.real.port, server.check.port) == (8080, 80)
+    assert "checks go to port 80" in configuration.warnings[0]
+
+
+# Fallback.
+
+
+def test_the_fallback_is_the_sections_else_the_global_one():
+    assert one("fallback=127.0.0.1:81 masq\n" + section()).fallback == RealServer(
+        IPv4Address("127.0.0.1"), 81, ForwardingMethod.MASQ, 1
+    )
+    own = one("fallback=127.0.0.1:81 masq\n" + section("fallback=10.0.0.9")).fallback
+    assert own == RealServer(IPv4Address("10.0.0.9"), 80, ForwardingMethod.GATE, 1)
+    assert one(section("fallback=10.0.0.9:8080 gate")).fallback.port == 80
+
+
+def test_a_fallback_port_by_name_has_the_protocol_of_the_service():
+    udp = one("fallback=10.0.0.9:tftp masq\n" + section("protocol=udp", "service=none"))
+    assert udp.fallback.port == 69
+    error = refusal("fallback=10.0.0.9:tftp masq\n" + section())
+    assert (error.line, error.message) == (1, "invalid port for fallback server")
+
+
+# Refused by name.
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "persistent=600",
+        'login="x"',
+        'passwd="x"',
+        "emailalert=a@b",
+        "monitorfile=x",
+        "netmask=255.255.255.255",
+        "ops=yes",
+        "checkcount=3",
+        "fallbackcommand=x",
+    ],
+)
+def test_a_directive_that_must_wait_is_refused_by_name_in_a_section(line):
+    error = refusal(section(line))
+    assert error.line == 3
+    assert error.message == f"directive '{line.partition('=')[0]}' is not supported yet"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['logfile="x"', "fork=yes", "supervised", "callback=x", "virtual6=[::1]:80", "fallback6=[::1]"],
+)
+def test_a_directive_that_must_wait_is_refused_by_name_globally(line):
+    error = refusal("checkinterval=1\n" + line)
+    assert error.line == 2
+    assert error.message == f"directive '{line.partition('=')[0]}' is not supported yet"
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("schedular=rr", 'Unknown command "\tschedular=rr"', 'did you mean "scheduler"?'),
+        ("autoreload=yes", 'Unknown command "\tautoreload=yes"', "'autoreload' is a global"),
+        ("request=index.html", 'Unknown command "\trequest=index.html"', "quote the value"),
+        ('request="a#b"', 'Unknown command "\trequest="a#b""', "a # begins a comment"),
+        ("scheduler=mh", "scheduler 'mh' is not supported yet", ""),
+        ("scheduler=wrl", 'unknown scheduler "wrl"', 'did you mean "wrr"?'),
+        ("checktype=ping", "checktype 'ping' is not supported yet", ""),
+        ("checktype=3", "checktype with a number", ""),
+        ("service=https", "service 'https' with checktype=negotiate is not supported yet", ""),
+        ("service=htpp", "service must be dns, ftp, http", 'did you mean "http"?'),
+        ("real6=[::1]:80 masq", 'cannot specify "real6" here.  please use "real" instead', ""),
+        ("timeout=3", "timeout directive deprecated", ""),
+    ],
+)
+def test_a_line_that_cannot_be_used_says_why(line, message, hint):
+    error = refusal(section(line))
+    assert error.line == 3
+    assert error.message.startswith(message)
+    assert error.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (section(virtual="7"), 1, "a virtual service by firewall mark (7) is not supported yet"),
+        (section(virtual="10.0.0.1"), 1, "a virtual service by firewall mark (10) is not"),
+        (section(virtual=""), 1, "invalid address for virtual server"),
+        (section(virtual="[2001:db8::1]:80"), 1, "cannot specify an IPv6 address here."),
+        (section(virtual="10.0.0.1:ircd"), 1, "invalid address for virtual service"),
+        (section(virtual="10.0.0.1:70000"), 1, "invalid address for virtual service"),
+        (section(virtual="10.0.0.999:80"), 1, "invalid address for virtual service"),
+        (section(virtual="10.0.0.1:443"), 1, "service 'https' with checktype=negotiate is not"),
+        (section() + "\n" + section() + "\n\n", 5, "duplicate virtual server"),
+        (section("checktype=connect", "protocol=udp"), 3, "checktype=connect with protocol=udp"),
+        ("\ufeffautoreload=yes", 1, "Unknown command \ufeffautoreload=yes"),
+        ("scheduler=rr", 1, "Unknown command scheduler=rr"),
+        ("quiesent=yes", 1, "Unknown command quiesent=yes"),
+        ("supervise", 1, "Unknown command supervise"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_where_and_why(text, line, message):
+    error = refusal(text)
+    assert error.line == line
+    assert error.message.startswith(message)
