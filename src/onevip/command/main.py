@@ -1,0 +1,94 @@
+"""`onevip`: finds the command, runs it, turns errors into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from onevip import __version__
+from onevip.model.errors import OnevipError, UsageError
+
+
+class Command(NamedTuple):
+    """Where a sub-command lives; imported only when it is asked for."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
+    "ipvsadm": Command("onevip.command.ipvsadm", "main", "show and edit the table, as ipvsadm"),
+    "real": Command("onevip.command.real", "main", "set up this host as a real server"),
+    "director": Command("onevip.command.director", "main", "set up this host's VIP as director"),
+    "attach": Command("onevip.command.attach", "main", "attach the data plane to interfaces"),
+    "detach": Command("onevip.command.attach", "detach_main", "detach it from interfaces"),
+    "lab": Command("onevip.lab", "command", "a whole cluster on this machine, to play with"),
+    "demo": Command("onevip.lab.demo", "run", "the same cluster, narrated and checked"),
+}
+
+# A shell reports a command that a signal ended as 128 + signal.
+INTERRUPTED = 128 + 2
+BROKEN_PIPE = 128 + 13
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line (without the program's name); returns its exit status.
+
+    A link named `ipvsadm` to this program answers as ipvsadm.
+    """
+    try:
+        status = _dispatch(_own_arguments() if argv is None else argv)
+        sys.stdout.flush()
+    except UsageError as error:
+        print(f"onevip: {error}", file=sys.stderr)
+        return 2
+    except OnevipError as error:
+        print(f"onevip: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away; the interpreter's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+    return status
+
+
+def _own_arguments() -> list[str]:
+    program, *arguments = sys.argv
+    if program.rpartition("/")[2] == "ipvsadm":
+        return ["ipvsadm", *arguments]
+    return arguments
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv:
+        print(usage(), end="", file=sys.stderr)
+        return 2
+    name, *arguments = argv
+    if name in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    if name in ("-V", "--version"):
+        print(f"onevip {__version__}")
+        return 0
+    command = COMMANDS.get(name)
+    if command is None:
+        raise UsageError(f"there is no command {name!r}: see onevip --help")
+    function: Callable[[list[str]], int] = getattr(
+        importlib.import_module(command.module), command.function
+    )
+    return function(arguments)
+
+
+def usage() -> str:
+    """The text of `onevip --help`."""
+    lines = ["usage: onevip COMMAND [ARGUMENT ...]", "", "One virtual IP, many real servers.", ""]
+    lines += [f"  {name:<9} {command.summary}" for name, command in COMMANDS.items()]
+    lines += ["", "onevip COMMAND --help says more; onevip --version prints the version.", ""]
+    return "\n".join(lines)
