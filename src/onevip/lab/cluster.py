@@ -171,8 +171,10 @@ class Cluster:
         with uninterrupted():
             for name in ("director", *REAL_SERVERS, "client", "switch"):
                 self.host(name).remove()
+            for server in self.web_servers.values():
+                server.stop()
             self.web_servers.clear()
-            self.daemon = None
+            self.stop_daemon()
             shutil.rmtree(self.directory, ignore_errors=True)
             with suppress(OSError):  # not empty, or not there
                 DIRECTORY.rmdir()

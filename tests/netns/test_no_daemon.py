@@ -1,0 +1,57 @@
+"""The daemon is killed, started again and reloaded under load: no request fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from netns.clusters import serve, wait_for, weights
+from netns.wrk import load
+from onevip.lab import Cluster
+from onevip.lab.cluster import PAGES, VIP
+
+LOAD_S = 10
+
+
+@pytest.fixture(scope="module")
+def gate(build: Callable[..., Cluster]) -> Cluster:
+    cluster = build("gate")
+    serve(cluster)
+    return cluster
+
+
+def kill_daemon(cluster: Cluster) -> None:
+    assert cluster.daemon is not None
+    os.kill(cluster.daemon.pid, signal.SIGKILL)
+    cluster.daemon.wait()
+
+
+@pytest.mark.parametrize("header", ["Connection: keep-alive", "Connection: close"])
+def test_kill_restart_and_reload_of_the_daemon_lose_no_request(gate: Cluster, header: str) -> None:
+    with load(gate, LOAD_S, "-H", header) as seen:
+        time.sleep(2)
+        kill_daemon(gate)
+        assert weights(gate) == {"rs1": 2, "rs2": 2}
+        time.sleep(2)
+        gate.start_daemon()
+        time.sleep(2)
+        assert gate.daemon is not None
+        os.kill(gate.daemon.pid, signal.SIGHUP)
+        time.sleep(1)
+        assert weights(gate) == {"rs1": 2, "rs2": 2}
+    assert seen.errors == [], seen.report
+    assert seen.requests > 1000, seen.report
+
+
+def test_ipvsadm_answers_and_edits_without_a_daemon(gate: Cluster) -> None:
+    kill_daemon(gate)
+    edit = ("-e", "-t", f"{VIP}:80", "-r", "10.20.0.11:80", "-g", "-w", "0")
+    gate.onevip("director", "ipvsadm", *edit)
+    assert weights(gate) == {"rs1": 0, "rs2": 2}
+    assert {gate.get() for _ in range(4)} == {PAGES["rs2"]}
+    gate.start_daemon()
+    wait_for(lambda: weights(gate) == {"rs1": 2, "rs2": 2}, "adoption", gate)
