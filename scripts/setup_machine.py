@@ -111,8 +111,13 @@ def install_packages(missing: list[tuple[str, ...]]) -> None:
     print(f"apt: installing {' '.join(packages)}")
     print(f"     {size_of(packages)}", flush=True)
     with no_service_starts():
-        done = subprocess.run([*INSTALL, "-y", "-qq", *packages], env=ENVIRONMENT, check=False)
+        done = subprocess.run(
+            [*INSTALL, "-y", "-o", "Dpkg::Use-Pty=0", *packages],
+            env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False,
+        )  # fmt: skip
     if done.returncode:
+        print(done.stdout, file=sys.stderr)
         raise SetupError(f"apt could not install {' '.join(packages)}; its reason stands above")
 
 
