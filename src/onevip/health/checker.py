@@ -1,0 +1,96 @@
+"""Keeps all checks going at once: one task per check, none waits for another.
+
+Reports each outcome's state; decides nothing about weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from onevip.health.verdict import SETTLED, State, initial, step
+from onevip.model import Check, Outcome
+
+log = logging.getLogger(__name__)
+
+#: First probes are spread so that about this many start in a second.
+FIRST_PROBES_PER_S = 1000
+
+Attempt = Callable[[Check], Awaitable[Outcome]]
+#: Check, state before, state after: called for every outcome.
+Report = Callable[[Check, State, State], None]
+
+
+class Checker:
+    """The checks in force and what is known of each. Equal checks are one check."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        report: Report,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._attempt = attempt
+        self._report = report
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        self._states: dict[Check, State] = {}
+        self._tasks: dict[Check, asyncio.Task[None]] = {}
+
+    @property
+    def states(self) -> dict[Check, State]:
+        """What is known now of every check in force."""
+        return dict(self._states)
+
+    def watch(self, checks: Iterable[Check]) -> None:
+        """Make these the checks in force, and start probing those that are new.
+
+        Those that were in force before keep their state and their rhythm. Needs a running loop;
+        no probe begins before the caller yields to it.
+        """
+        wanted = set(checks)
+        for check in self._states.keys() - wanted:
+            del self._states[check]
+            if task := self._tasks.pop(check, None):
+                task.cancel()
+        new = wanted - self._states.keys()
+        now = self._clock()
+        spread_s = len(new) / FIRST_PROBES_PER_S
+        for check in new:
+            self._states[check] = initial(check, now)
+            if check.type not in SETTLED:
+                delay_s = self._chance() * min(spread_s, check.interval_s)
+                self._tasks[check] = asyncio.create_task(self._probe_on_and_on(check, delay_s))
+
+    async def stop(self) -> None:
+        """End all probes."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _probe_on_and_on(self, check: Check, delay_s: float) -> None:
+        # The first verdict comes soon; the second probe takes a place of its own in the interval,
+        # so that checks that began together do not go on together.
+        part_of_interval = self._chance()
+        while True:
+            await self._sleep(delay_s)
+            started = self._clock()
+            outcome = await self._attempt(check)
+            before = self._states[check]
+            after = self._states[check] = step(before, outcome, self._clock())
+            try:
+                self._report(check, before, after)
+            except Exception:
+                log.exception("the outcome of %s could not be reported", check)
+            next_start = started + check.interval_s * part_of_interval
+            delay_s = max(0.0, next_start - self._clock())
+            part_of_interval = 1.0

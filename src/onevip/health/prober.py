@@ -1,0 +1,57 @@
+"""One attempt at one check: the probe with its time limit, and its errors in words.
+
+Whatever a server does, an attempt ends in time and with an Outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Mapping
+
+from onevip.health.probes import Probe
+from onevip.model import Check, CheckType, Outcome
+
+log = logging.getLogger(__name__)
+
+MAX_REASON = 200
+_WORDS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset by the server",
+    errno.EPIPE: "connection reset by the server",
+    errno.EHOSTUNREACH: "no route to the real server, or it does not answer ARP",
+    errno.ENETUNREACH: "no route to the network of the real server",
+    errno.ETIMEDOUT: "the kernel gave up connecting",
+    errno.EMFILE: "the director is out of file descriptors: raise its limit",
+    errno.EADDRNOTAVAIL: "the director is out of local ports",
+}
+
+
+async def attempt(check: Check, probes: Mapping[CheckType, Probe]) -> Outcome:
+    """Run the probe of this check once, for at most its `timeout_s`."""
+    limit = asyncio.timeout(check.timeout_s)
+    try:
+        async with limit:
+            outcome = await probes[check.type](check)
+    except OSError as error:  # TimeoutError is one too
+        reason = f"timed out after {check.timeout_s:g} s" if limit.expired() else words(error)
+        return Outcome(False, reason)
+    except Exception as error:
+        # A bug of ours must not end the checks, nor leave the server up unchecked.
+        log.exception("the probe of %s crashed", check)
+        return Outcome(False, f"the probe crashed: {type(error).__name__}: {error}")
+    return Outcome(outcome.healthy, printable(outcome.reason))
+
+
+def words(error: OSError) -> str:
+    """An error of the network as an operator would say it."""
+    number = error.errno or 0
+    return _WORDS.get(number) or (os.strerror(number).lower() if number else str(error))
+
+
+def printable(reason: str) -> str:
+    """Servers write parts of reasons, so a reason may not write log lines of its own."""
+    text = "".join(char if char.isprintable() else "?" for char in reason)
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"

@@ -1,0 +1,70 @@
+"""Verdicts: when a real server is up, when down, when nobody knows yet."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onevip.health import State, Verdict, initial, step
+from onevip.model import Check, CheckType, Outcome
+
+GOOD = Outcome(True, "status 200")
+BAD = Outcome(False, "connection refused")
+
+
+def check(kind: CheckType = CheckType.HTTP, failure_count: int = 1) -> Check:
+    return Check(kind, IPv4Address("10.0.0.2"), 80, 3, 1, failure_count=failure_count)
+
+
+def after(*outcomes: Outcome, failure_count: int = 1) -> State:
+    state = initial(check(failure_count=failure_count), now=100.0)
+    for second, outcome in enumerate(outcomes):
+        state = step(state, outcome, now=101.0 + second)
+    return state
+
+
+def test_nothing_is_known_before_the_first_probe():
+    assert after().verdict is Verdict.UNPROVEN
+    assert after().since_s == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"), [(CheckType.ON, Verdict.UP), (CheckType.OFF, Verdict.DOWN)]
+)
+def test_on_and_off_need_no_probe(kind, verdict):
+    assert initial(check(kind, failure_count=5), now=0).verdict is verdict
+
+
+def test_one_success_makes_up_and_one_failure_makes_down():
+    assert after(GOOD).verdict is Verdict.UP
+    assert after(BAD).verdict is Verdict.DOWN
+    assert after(BAD, GOOD).verdict is Verdict.UP
+
+
+def test_failurecount_failures_in_a_row_make_down():
+    assert after(GOOD, BAD, BAD, failure_count=3).verdict is Verdict.UP
+    assert after(GOOD, BAD, BAD, BAD, failure_count=3).verdict is Verdict.DOWN
+    assert after(BAD, BAD, failure_count=3).verdict is Verdict.UNPROVEN
+
+
+def test_a_success_between_failures_starts_the_count_again():
+    assert after(GOOD, BAD, BAD, GOOD, BAD, BAD, failure_count=3).verdict is Verdict.UP
+
+
+def test_reason_and_time_of_the_verdict_are_kept():
+    state = after(GOOD, BAD, BAD)
+    assert (state.reason, state.since_s, state.failures) == ("connection refused", 102, 2)
+
+
+@given(st.lists(st.booleans()), st.integers(1, 5))
+def test_the_verdict_depends_only_on_the_last_success_and_what_came_after(healths, count):
+    state = after(*(GOOD if health else BAD for health in healths), failure_count=count)
+    trailing = healths[::-1].index(True) if True in healths else len(healths)
+    assert state.failures == trailing
+    if trailing >= count:
+        assert state.verdict is Verdict.DOWN
+    else:
+        assert state.verdict is (Verdict.UP if True in healths else Verdict.UNPROVEN)
