@@ -20,6 +20,10 @@ from onevip.model import (
     ServiceKey,
 )
 
+INVALID_RANGE = (
+    "Invalid Range: 10.0.0.9-10.0.0.2: "
+    "First value must be greater than or equal to the second value"
+)
 HOSTS = {"web1.example.test": "10.5.0.20", "www.example.test": "10.5.9.9", "5060": "0.0.19.196"}
 PORTS = {("http", "tcp"): 80, ("domain", "tcp"): 53, ("domain", "udp"): 53, ("tftp", "udp"): 69}
 
@@ -189,6 +193,11 @@ def test_a_range_stands_for_each_of_its_addresses():
     assert {server.real.weight for server in service.real_servers} == {3}
 
 
+def test_a_range_of_one_address_is_one_real_server():
+    (server,) = one(section(real="10.0.0.2->10.0.0.2:80 masq")).real_servers
+    assert str(server.real.key) == "10.0.0.2:80"
+
+
 def test_names_of_hosts_and_ports_are_looked_up():
     service = one(section(real="web1.example.test:http masq", virtual="www.example.test:http"))
     assert str(service.key) == "tcp 10.5.9.9:80"
@@ -258,8 +267,7 @@ def test_request_and_receive_of_a_real_server_come_before_those_of_the_section(
         ("[2001:db8::2]:80 masq", "an IPv6 real server is not supported yet"),
         (
             "10.0.0.9->10.0.0.2:80 gate",
-            "Invalid Range: 10.0.0.9-10.0.0.2: "
-            "First value must be greater than or equal to the second value",
+            INVALID_RANGE,
         ),
         (
             '10.0.0.2:80 gate 1 "a","(b"',

@@ -111,7 +111,7 @@ class VirtualService:
     def __repr__(self) -> str:
         up = sum(not real.is_quiescent for real in self.real_servers)
         total = len(self.real_servers)
-        return f"<VirtualService {self.key} {self.scheduler}, {up}/{total} real servers with weight>"
+        return f"<VirtualService {self.key} {self.scheduler}, {up}/{total} with weight>"
 
 
 @dataclass(frozen=True, slots=True)
