@@ -38,11 +38,17 @@ def build() -> Iterator[Build]:
         yield _build
 
 
-@pytest.fixture(scope="module", params=["gate", "masq", "ipip"])
+@pytest.fixture(
+    scope="module",
+    params=[f"{method}-{door}" for door in ("tc", "xdp") for method in ("gate", "masq", "ipip")],
+)
 def cluster(request: pytest.FixtureRequest, build: Build) -> Iterator[Cluster]:
-    """A cluster whose daemon runs and whose real servers have weight, by the TC door."""
-    cluster = build(request.param)
+    """A cluster whose daemon runs and whose real servers have weight, by either door."""
+    method, door = request.param.split("-")
+    cluster = build(method, door)
     serve(cluster)
+    if door == "xdp":
+        cluster.attach_xdp()
     yield cluster
     cluster.down()
 

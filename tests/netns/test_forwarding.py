@@ -1,4 +1,4 @@
-"""Real traffic through the TC door, for each forwarding method."""
+"""Real traffic through both doors, for each forwarding method."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import pytest
 
 from netns.clusters import upload, wait_for, weights
 from onevip.lab import Cluster
-from onevip.lab.cluster import PAGES, VIP
+from onevip.lab.cluster import FALLBACK_PAGE, PAGES, VIP
 
 TEN_MEGABYTES = 10_000_000
+
+
+def test_the_door_is_the_one_that_was_asked_for(cluster: Cluster) -> None:
+    lines = cluster.onevip("director", "attach", "--show").splitlines()
+    eth0 = next(line for line in lines if line.startswith("eth0"))
+    assert eth0.split()[1] == cluster.door
 
 
 def test_requests_alternate_between_the_real_servers(cluster: Cluster) -> None:
@@ -63,5 +69,17 @@ def test_a_dead_real_server_gets_no_request_and_comes_back(cluster: Cluster) -> 
     assert {cluster.get() for _ in range(10)} == {PAGES["rs2"]}
     server.start()
     server.wait_until_ready()
+    wait_for(lambda: weights(cluster) == {"rs1": 2, "rs2": 2}, "weight 2", cluster)
+    assert {cluster.get() for _ in range(4)} == set(PAGES.values())
+
+
+def test_with_no_real_server_left_the_director_answers(cluster: Cluster) -> None:
+    for name in ("rs1", "rs2"):
+        cluster.web_servers[name].stop()
+    wait_for(lambda: "127.0.0.1:80" in cluster.rows(), "the fallback server", cluster)
+    assert {cluster.get() for _ in range(3)} == {FALLBACK_PAGE}
+    for name in ("rs1", "rs2"):
+        cluster.web_servers[name].start()
+    wait_for(lambda: "127.0.0.1:80" not in cluster.rows(), "no fallback server", cluster)
     wait_for(lambda: weights(cluster) == {"rs1": 2, "rs2": 2}, "weight 2", cluster)
     assert {cluster.get() for _ in range(4)} == set(PAGES.values())

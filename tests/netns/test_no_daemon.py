@@ -12,9 +12,10 @@ import pytest
 from netns.clusters import serve, wait_for, weights
 from netns.wrk import load
 from onevip.lab import Cluster
-from onevip.lab.cluster import PAGES, VIP
+from onevip.lab.cluster import MACS, PAGES, REAL_SERVERS, VIP
 
 LOAD_S = 10
+MOVED = "06:00:00:00:00:12"
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +56,14 @@ def test_ipvsadm_answers_and_edits_without_a_daemon(gate: Cluster) -> None:
     assert {gate.get() for _ in range(4)} == {PAGES["rs2"]}
     gate.start_daemon()
     wait_for(lambda: weights(gate) == {"rs1": 2, "rs2": 2}, "adoption", gate)
+
+
+def test_traffic_follows_a_real_server_whose_mac_changes_without_a_daemon(gate: Cluster) -> None:
+    kill_daemon(gate)
+    for name in REAL_SERVERS:
+        real = gate.host(name)
+        real.sysctl({"ipv4/conf/eth0/arp_notify": 1})
+        real.ip(f"link set eth0 address {MACS[name].replace('02:', '06:', 1)}")
+    wait_for(lambda: MOVED in gate.director.run("ip", "neigh"), "the new MAC", gate)
+    assert {gate.get() for _ in range(4)} == set(PAGES.values())
+    gate.start_daemon()
