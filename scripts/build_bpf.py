@@ -51,13 +51,11 @@ def compile_object(source: Path, target: Path) -> None:
 
 def build() -> int:
     """Compile what is stale; 0 when every object is as new as its sources."""
-    sources = sorted(SOURCES.glob("*.bpf.c"))
-    inputs = [*sources, *SOURCES.glob("*.h"), Path(__file__)]
-    stale = [
-        (source, OBJECTS / f"{source.name.removesuffix('.c')}.o")
-        for source in sources
-        if not is_fresh(OBJECTS / f"{source.name.removesuffix('.c')}.o", inputs)
-    ]
+    targets = {OBJECTS / f"{source.stem}.o": source for source in sorted(SOURCES.glob("*.bpf.c"))}
+    inputs = [*targets.values(), *SOURCES.glob("*.h"), Path(__file__)]
+    for orphan in set(OBJECTS.glob("*.o")) - targets.keys():
+        orphan.unlink()
+    stale = {target: source for target, source in targets.items() if not is_fresh(target, inputs)}
     if not stale:
         return 0
     if shutil.which("clang") is None:
@@ -67,7 +65,7 @@ def build() -> int:
         print(f"bpf/bpf_helpers.h not found: {NEEDED}", file=sys.stderr)
         return 1
     OBJECTS.mkdir(parents=True, exist_ok=True)
-    for source, target in stale:
+    for target, source in stale.items():
         try:
             compile_object(source, target)
         except subprocess.CalledProcessError as error:
