@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * director.h - a packet's whole road, in one page:
+ *
+ *   parse -> find connection -> (find service -> schedule -> remember) -> forward -> count
+ *
+ * A door (tc.bpf.c, xdp.bpf.c) defines `context`, DOOR and the verbs that differ:
+ *   not_ours()            leave the packet to whoever comes next
+ *   drop()                end it
+ *   cannot_send(hop)      the door cannot use this way (xdp: unknown neighbour)
+ *   hand_over(ctx)        xdp: leave it, unmodified and uncounted, to the tc door, which finds
+ *                         the connection that was made or touched here
+ *   refuse(ctx, p, ...)   answer with an ICMP error (tc)
+ *   rewrite(ctx, p, r)    addresses, ports, checksums and TTL of masq
+ *   age(ctx)              TTL only, for gate
+ *   encapsulate(ctx, ...) TTL and an outer header, for ipip
+ *   send(ctx, hop)        out to the neighbour
+ * All return one of the door's verdicts, or false when a helper refused.
+ */
+#pragma once
+
+#include "count.h"
+#include "hop.h"
+#include "schedule.h"
+
+#define NOT_A_SERVICE (-2)
+#define TABLE_FULL (-3)
+#define IPIP_OVERHEAD 20
+
+static __always_inline struct key request_key(const struct packet *p)
+{
+	return (struct key){
+		.client = &p->source,
+		.other = &p->destination,
+		.client_port = p->source_port,
+		.other_port = p->destination_port,
+		.protocol = p->protocol,
+	};
+}
+
+static __always_inline struct key reply_key(const struct packet *p)
+{
+	return (struct key){
+		.client = &p->destination,
+		.other = &p->source,
+		.client_port = p->destination_port,
+		.other_port = p->source_port,
+		.protocol = p->protocol,
+	};
+}
+
+static __always_inline struct service *find_service(const struct packet *p)
+{
+	struct service_key key = { .vip = p->destination, .port = p->destination_port,
+				   .protocol = p->protocol };
+	__u32 *id = bpf_map_lookup_elem(&service_ids, &key);
+
+	return id ? bpf_map_lookup_elem(&services, id) : 0;
+}
+
+/*
+ * A packet without a connection: find its service and choose a real server. Returns its index,
+ * NOT_A_SERVICE or NO_REAL_SERVER. Global, as remember(): verified once, and the established
+ * road stays short.
+ */
+__attribute__((noinline)) long choose(const struct packet *p)
+{
+	struct service *service = p ? find_service(p) : 0;
+
+	return service ? schedule(service) : NOT_A_SERVICE;
+}
+
+/*
+ * Makes the connection. Returns the index of its real server: the chosen one, or another when
+ * a second CPU was first; or TABLE_FULL.
+ */
+__attribute__((noinline)) long remember(const struct packet *p, __u32 chosen)
+{
+	struct settings *s = the_settings();
+	struct real *real = real_at(chosen);
+	struct found other = {};
+	__u8 column, state;
+	struct key key;
+	__u64 bits;
+
+	if (!p || !s || !real)
+		return TABLE_FULL;
+	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
+	state = next_state(p, column, TCP_NONE);
+	bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
+	if (column == IN_ONLY)
+		bits |= NO_OUTPUT;
+	if (is_active(p, state))
+		bits |= ACTIVE;
+	key = request_key(p);
+	switch (create(&key, hash_of(s, &key), chosen, bits, &other)) {
+	case INSERTED:
+		count_connection(chosen);
+		return chosen;
+	case EXISTS:
+		return READ_ONCE(other.slot->real);
+	default:
+		return TABLE_FULL;
+	}
+}
+
+/* A SYN on a connection that is over: its client uses the port again (conn_reuse_mode 1). */
+static __always_inline bool is_reused(const struct packet *p, __u64 control)
+{
+	__u8 state = state_of(control);
+
+	return p->protocol == IPPROTO_TCP && p->syn &&
+	       (state == TCP_TIME_WAIT || state == TCP_CLOSE);
+}
+
+/* What is known of a packet's connection once it has been found or made. */
+struct way {
+	__u32 index; /* of the real server */
+	__u8 method;
+};
+
+/* Client to real server, by the method that the connection began with. */
+static __always_inline int forward(context *ctx, const struct settings *s, const struct packet *p,
+				   const struct way *way, struct real *real,
+				   struct hop *hop)
+{
+	__u32 overhead = way->method == METHOD_IPIP ? IPIP_OVERHEAD : 0;
+	bool fresh = hop_to(ctx, s, real, hop);
+	struct rewriting to_real = {
+		.address = real->address.word[3],
+		.port = real->port,
+		.is_reply = false,
+	};
+
+	if (hop->interface == HOP_HERE) {
+		if (DOOR == DOOR_XDP)
+			return hand_over(ctx);
+		if (way->method == METHOD_MASQ && !rewrite(ctx, p, &to_real, false))
+			goto error;
+		count_in(way->index, p->length);
+		COUNT(local);
+		return not_ours();
+	}
+	if (!hop->interface) {
+		COUNT(no_route);
+		return drop();
+	}
+	if (cannot_send(hop, fresh))
+		return hand_over(ctx);
+	if (p->ttl <= 1) {
+		if (DOOR == DOOR_XDP)
+			return hand_over(ctx);
+		COUNT(ttl_exceeded);
+		return refuse(ctx, p, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0);
+	}
+	if (hop->mtu && (p->fragment & bpf_htons(DONT_FRAGMENT)) &&
+	    segment_length(ctx, p) > hop->mtu - overhead) {
+		if (DOOR == DOOR_XDP)
+			return hand_over(ctx);
+		COUNT(too_big);
+		return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, hop->mtu - overhead);
+	}
+	switch (way->method) {
+	case METHOD_MASQ:
+		if (!rewrite(ctx, p, &to_real, true))
+			goto error;
+		COUNT(masq);
+		break;
+	case METHOD_IPIP:
+		if (!encapsulate(ctx, p, real))
+			goto error;
+		COUNT(ipip);
+		break;
+	default:
+		if (!age(ctx))
+			goto error;
+		COUNT(gate);
+	}
+	count_in(way->index, p->length);
+	return send(ctx, hop);
+error:
+	COUNT(errors);
+	return drop();
+}
+
+/* Real server to client, masq only: the reply comes from the VIP. */
+static __always_inline int forward_reply(context *ctx, const struct packet *p,
+					 struct found *connection, struct hop *hop)
+{
+	struct rewriting to_vip = {
+		.address = connection->slot->vip.word[3],
+		.port = connection->slot->vip_port,
+		.is_reply = true,
+	};
+	__u32 index;
+
+	ask_route(ctx, p->destination.word[3], hop);
+	if (!hop->interface) {
+		COUNT(no_route);
+		return drop();
+	}
+	if (cannot_send(hop, false))
+		return hand_over(ctx);
+	if (p->ttl <= 1) {
+		COUNT(ttl_exceeded);
+		return drop();
+	}
+	if (!touch(connection, p, true, &index))
+		return not_ours();
+	if (!rewrite(ctx, p, &to_vip, true)) {
+		COUNT(errors);
+		return drop();
+	}
+	COUNT(replies);
+	count_out(index, p->length);
+	return send(ctx, hop);
+}
+
+enum known { UNKNOWN, KNOWN, DEAD };
+
+/* The connection of a client's packet, touched. DEAD: its real server has been deleted. */
+static __always_inline enum known find_request(const struct settings *s, const struct packet *p,
+					       struct key *key, struct found *connection,
+					       struct way *way)
+{
+	struct real *real;
+
+	*key = request_key(p);
+	if (!find(key, hash_of(s, key), SIDE_VIP, connection))
+		return UNKNOWN;
+	if (is_reused(p, connection->control) && release(s, connection))
+		return UNKNOWN;
+	if (!touch(connection, p, false, &way->index))
+		return UNKNOWN;
+	way->method = method_of(connection->control);
+	real = real_at(way->index);
+	return real && real->state == SLOT_USED ? KNOWN : DEAD;
+}
+
+static __always_inline int direct(context *ctx, const struct packet *p)
+{
+	struct settings *s = the_settings();
+	struct found connection = {};
+	struct way way = {};
+	struct hop hop = {};
+	struct real *real;
+	struct key key;
+	long chosen;
+
+	if (!s)
+		return not_ours();
+	switch (find_request(s, p, &key, &connection, &way)) {
+	case DEAD:
+		COUNT(real_server_gone);
+		return drop();
+	case KNOWN:
+		break;
+	default:
+		key = reply_key(p);
+		if (find(&key, hash_of(s, &key), SIDE_REAL, &connection) &&
+		    method_of(connection.control) == METHOD_MASQ)
+			return forward_reply(ctx, p, &connection, &hop);
+		if (!p->opens)
+			return not_ours();
+		chosen = choose(p);
+		if (chosen == NOT_A_SERVICE)
+			return not_ours();
+		if (chosen < 0) {
+			if (DOOR == DOOR_XDP)
+				return hand_over(ctx);
+			COUNT(no_real_server);
+			return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0);
+		}
+		chosen = remember(p, chosen);
+		if (chosen < 0) {
+			COUNT(table_full);
+			return drop();
+		}
+		COUNT(new_connections);
+		way.index = chosen;
+		real = real_at(way.index);
+		way.method = real ? real->method : 0;
+	}
+	real = real_at(way.index);
+	return real ? forward(ctx, s, p, &way, real, &hop) : drop();
+}

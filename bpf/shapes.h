@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * shapes.h - every layout that Python sees too. engines/bpf/shapes.py is generated from these.
+ *
+ * Keys are in network order, values in host order, padding is named. Addresses are 16 bytes,
+ * IPv4 as ::ffff:a.b.c.d. A change here is a change of SHAPES_VERSION.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+enum limits {
+	SHAPES_VERSION = 1,
+	MAX_SERVICES = 4096,
+	MAX_REALS = 16384,
+	MAX_CHUNKS = 16384,
+	MEMBERS_PER_CHUNK = 29, /* a chunk is 256 bytes */
+	WAYS = 8,
+	BUCKETS = 16384, /* x 8 slots x 64 bytes = 8 MiB: a small table stays in the cache */
+	CLOCK_SHIFT = 6, /* a clock unit is 64 jiffies: 64 to 640 ms */
+};
+
+struct address {
+	__be32 word[4];
+};
+
+/* What names a virtual service. `mark` is 0 for a service with an address. */
+struct service_key {
+	struct address vip;
+	__be16 port;
+	__u8 protocol;
+	__u8 reserved;
+	__u32 mark;
+};
+
+struct totals {
+	__u64 connections;
+	__u64 in_packets;
+	__u64 out_packets;
+	__u64 in_bytes; /* IP packet lengths, as in IPVS */
+	__u64 out_bytes;
+};
+
+enum slot_state { SLOT_FREE, SLOT_USED, SLOT_LEAVING };
+
+struct service {
+	__u64 list;	/* first chunk of the list in force, 0: no servers. One 8-byte store swaps it */
+	__u64 position; /* of rr and wrr, see schedule.h; only the programs write it */
+	struct service_key key;
+	__u32 state; /* enum slot_state */
+	__u32 flags;
+	struct totals departed; /* of real servers that are no longer in the list */
+	struct totals zero;	/* what `ipvsadm -Z` subtracts */
+};
+
+/*
+ * A service's real servers in list order (the most recently added first), published as a whole.
+ * The header counts in the first chunk only; the chunks of one list are consecutive.
+ */
+struct member {
+	__u32 real; /* index into reals */
+	__u32 weight;
+};
+
+enum scheduler { SCHED_RR, SCHED_WRR, SCHED_LC, SCHED_WLC, SCHED_SED, SCHED_NQ };
+
+struct chunk {
+	__u32 count; /* members of the whole list */
+	__u32 scheduler;
+	__u32 divisor;	    /* wrr: greatest common divisor of the weights */
+	__u32 max_weight;   /* wrr: the highest current weight, max - (divisor - 1) */
+	__u32 start_index;  /* where rr and wrr go on after this list was published: last + 1 */
+	__u32 start_weight; /* wrr: current weight at that moment */
+	struct member member[MEMBERS_PER_CHUNK];
+};
+
+/* The kernel's numbers of forwarding methods. */
+enum method { METHOD_MASQ, METHOD_LOCAL, METHOD_IPIP, METHOD_GATE };
+
+/* hop_interface of a real server that is this machine. */
+#define HOP_HERE 0xffffffffU
+
+struct real {
+	struct address address;
+	__be16 port;
+	__u8 method;
+	__u8 state;    /* enum slot_state; LEAVING: deleted, connections may still name it */
+	__u32 service; /* index into services */
+	__u64 counts;  /* active << 32 | inactive: one atomic add moves both */
+	__u64 left_at_ns; /* CLOCK_MONOTONIC when it became LEAVING */
+	struct address tunnel_source;
+	/* The way to it, found and refreshed by the programs themselves (hop.h). */
+	struct address hop_address; /* the neighbour: the real server or a gateway */
+	__u32 hop_interface;	    /* 0: no route known */
+	__u32 hop_mtu;		    /* 0: not known */
+	__u32 hop_checked;	    /* when, in clock units; 0: never */
+	__u32 local;		    /* 1: user space saw that the address is this machine's */
+	__u64 hop_mac;	  /* six bytes, bit 63 set when valid: xdp only */
+	__u64 hop_own_mac; /* of the interface */
+	struct service_key service_key; /* by which a deleted one is found again */
+	struct totals base;		/* real_totals when the slot got this real server */
+	struct totals zero;		/* what `ipvsadm -Z` subtracts */
+};
+
+struct connection {
+	__u64 control; /* see connections.h */
+	__u64 word;    /* slot 0 of a bucket only: insert lock, overflow count */
+	struct address client;
+	struct address vip;
+	__be16 client_port;
+	__be16 vip_port;
+	__u32 real;
+	__u8 protocol;
+	__u8 reserved[7];
+};
+
+struct bucket {
+	struct connection slot[WAYS];
+};
+
+enum tcp_state {
+	TCP_NONE,
+	TCP_ESTABLISHED,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_SYNACK,
+	TCP_STATES,
+};
+
+enum door { DOOR_TC, DOOR_XDP, DOORS };
+
+/* One value for the whole data plane. Python writes it before the doors open, and when told. */
+struct settings {
+	__u32 shapes_version;
+	__u32 hz;	    /* jiffies a second */
+	__u32 writing;	    /* 1 while a writer is at work; still 1 afterwards: it was killed */
+	__u64 hash_key[4];  /* secret, made at load */
+	__u64 build;	    /* first 8 bytes of the programs' SHA-256 */
+	__u64 netns_cookie; /* whose table this is; inode numbers are reused */
+	__u32 reserved;
+	__u32 hop_lifetime; /* clock units between two looks at a real server's route */
+	__u32 udp_timeout;  /* clock units */
+	__u32 tcp_timeout[16]; /* by enum tcp_state; sixteen, so that a masked index needs no test */
+	__u32 reals_used;    /* slots that were ever in use */
+	__u32 services_used;
+	__u32 next_chunk;    /* where the search for free chunks goes on */
+};
+
+/* What happened at a door, per CPU. Names are shown to people as they stand here. */
+struct door_counters {
+	__u64 masq;
+	__u64 gate;
+	__u64 ipip;
+	__u64 local;
+	__u64 replies;		/* of masq, rewritten to come from the VIP */
+	__u64 new_connections;
+	__u64 handed_over;	/* xdp only: left to the tc door */
+	__u64 no_real_server;	/* refused with ICMP port unreachable */
+	__u64 real_server_gone; /* its real server was deleted: dropped silently, as IPVS does */
+	__u64 no_route;
+	__u64 too_big;	   /* answered with ICMP fragmentation needed */
+	__u64 ttl_exceeded;
+	__u64 table_full;
+	__u64 errors; /* a helper refused */
+};
+
+/* The sweeper's report; its timer lives beside it. */
+struct sweeper_report {
+	__u64 ticks;
+	__u64 cursor; /* next bucket */
+	__u64 expired;
+	__u64 last_ns;
+	__u64 failures; /* of re-arming */
+};

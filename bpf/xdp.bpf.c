@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * xdp.bpf.c - the xdp door: the same road in the network driver, for interfaces that were named.
+ *
+ * It sends what has a known neighbour and leaves the rest (unknown neighbour, ICMP answers,
+ * this machine as a real server) to the tc door of the same interface. Once in eight seconds a
+ * packet for each real server goes that way too, so that the kernel keeps its neighbour fresh.
+ */
+#include "common.h"
+
+#define DOOR DOOR_XDP
+typedef struct xdp_md context;
+
+#include "count.h"
+#include "forward.h"
+#include "hop.h"
+#include "icmp.h"
+
+char _license[] SEC("license") = "GPL";
+
+static __always_inline int not_ours(void)
+{
+	return XDP_PASS;
+}
+
+static __always_inline int drop(void)
+{
+	return XDP_DROP;
+}
+
+static __always_inline int hand_over(context *ctx)
+{
+	COUNT(handed_over);
+	return XDP_PASS;
+}
+
+static __always_inline int refuse(context *ctx, const struct packet *p, __u8 type, __u8 code,
+				  __u32 mtu)
+{
+	return hand_over(ctx);
+}
+
+static __always_inline bool cannot_send(const struct hop *hop, bool fresh)
+{
+	return !hop->mac || !hop->own_mac || (fresh && !(clock_now() >> 2 & 7));
+}
+
+static __always_inline __u32 segment_length(context *ctx, const struct packet *p)
+{
+	return p->length;
+}
+
+static __always_inline struct iphdr *ip_header(context *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + ETH_LEN;
+
+	return (void *)(ip + 1) > end ? 0 : ip;
+}
+
+static __always_inline bool age(context *ctx)
+{
+	struct iphdr *ip = ip_header(ctx);
+
+	if (!ip)
+		return false;
+	decrement_ttl(ip);
+	return true;
+}
+
+static __always_inline bool rewrite(context *ctx, const struct packet *p,
+				    const struct rewriting *r, bool forwarded)
+{
+	__be32 old_address = r->is_reply ? p->source.word[3] : p->destination.word[3];
+	__be16 old_port = r->is_reply ? p->source_port : p->destination_port;
+	void *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = ip_header(ctx);
+	__u32 l4 = p->l4;
+	struct udphdr *ports;
+	__sum16 *check;
+
+	if (!ip || l4 > ETH_LEN + 60)
+		return false;
+	ports = (void *)(long)ctx->data + l4;
+	check = p->protocol == IPPROTO_UDP ? &ports->check :
+					     (void *)ports + offsetof(struct tcphdr, check);
+	if ((void *)(ports + 1) > end || (void *)(check + 1) > end)
+		return false;
+	if (forwarded)
+		decrement_ttl(ip);
+	ip->check = replaced(ip->check, old_address, r->address);
+	if (p->protocol == IPPROTO_TCP || *check) { /* no checksum stays no checksum */
+		__u16 new = replaced(replaced(*check, old_address, r->address), old_port, r->port);
+
+		*check = p->protocol == IPPROTO_UDP && !new ? 0xffff : new;
+	}
+	if (r->is_reply) {
+		ip->saddr = r->address;
+		ports->source = r->port;
+	} else {
+		ip->daddr = r->address;
+		ports->dest = r->port;
+	}
+	return true;
+}
+
+static __always_inline bool encapsulate(context *ctx, const struct packet *p,
+					const struct real *real)
+{
+	struct iphdr outer = outer_header(p, real);
+	struct ethhdr *old, *new;
+	struct iphdr *ip;
+
+	if (!age(ctx) || bpf_xdp_adjust_head(ctx, -(int)sizeof(outer)))
+		return false;
+	new = (void *)(long)ctx->data;
+	old = (void *)new + sizeof(outer);
+	ip = (void *)(new + 1);
+	if ((void *)(old + 1) > (void *)(long)ctx->data_end ||
+	    (void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return false;
+	new->h_proto = old->h_proto;
+	*ip = outer;
+	return true;
+}
+
+static __always_inline int send(context *ctx, const struct hop *hop)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	for (int i = 0; i < ETH_ALEN; i++) {
+		eth->h_dest[i] = hop->mac >> 8 * i;
+		eth->h_source[i] = hop->own_mac >> 8 * i;
+	}
+	return bpf_redirect(hop->interface, 0);
+}
+
+#include "director.h"
+
+SEC("xdp")
+int onevip_xdp(context *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
+
+	/* fragments need the tc door; so does a frame to a group address */
+	if (!parse(data, end, &p) || (p.fragment & bpf_htons(MORE_FRAGMENTS)) ||
+	    (((struct ethhdr *)data)->h_dest[0] & 1))
+		return not_ours();
+	return direct(ctx, &p);
+}
