@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Self
 
 from onevip.lab.apache import Apache
 from onevip.lab.namespace import LabError, Namespace, end, require_programs
+from onevip.namespace import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-DIRECTORY = Path("/run/onevip/lab")
+DIRECTORY = RUN / "lab"
 ONEVIP = (sys.executable, "-m", "onevip")
 METHODS = ("gate", "masq", "ipip")
 
@@ -169,6 +170,7 @@ class Cluster:
     def down(self) -> None:
         """Take everything down, whoever built it; Ctrl-C waits until that is done. Idempotent."""
         with uninterrupted():
+            self._unload()
             for name in ("director", *REAL_SERVERS, "client", "switch"):
                 self.host(name).remove()
             for server in self.web_servers.values():
@@ -178,6 +180,16 @@ class Cluster:
             shutil.rmtree(self.directory, ignore_errors=True)
             with suppress(OSError):  # not empty, or not there
                 DIRECTORY.rmdir()
+
+    def _unload(self) -> None:
+        """Let go of the programs and maps that are pinned for these namespaces.
+
+        Those of a namespace that is gone would only be swept when another one is loaded.
+        """
+        for name in ("director", *REAL_SERVERS):
+            if self.host(name).exists():
+                with suppress(LabError):  # nothing loaded, or nothing that works
+                    self.onevip(name, "detach", "--unload")
 
     def exists(self) -> bool:
         return self.host("switch").exists()
@@ -215,7 +227,8 @@ class Cluster:
             if self.method == "masq":
                 # Replies pass the director; to a client of the same LAN they would go straight.
                 self.host(name).ip(f"route add {CLIENT}/32 via {DIRECTOR}")
-        self.onevip("director", "director", "start", "--vip", VIP, "--dev", "eth0")
+        method = ("--method", self.method)
+        self.onevip("director", "director", "start", "--vip", VIP, "--dev", "eth0", *method)
 
     # The director at work.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from onevip.model import OnevipError
+from onevip.namespace import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,11 +111,14 @@ class Namespace:
             raise
 
     def remove(self) -> None:
-        """End every process in it and delete it, and with it its interfaces. Idempotent."""
+        """End every process in it and delete it, its interfaces, and files about it. Idempotent."""
         if not self.exists():
             return
         end(self.pids())
+        inode = (NAMESPACES / self.name).stat().st_ino
         run(["ip", "netns", "delete", self.name])
+        for kept in (RUN / str(inode), *RUN.glob(f"{inode}-*")):
+            shutil.rmtree(kept, ignore_errors=True)
 
     def pids(self) -> list[int]:
         return [int(pid) for pid in run(["ip", "netns", "pids", self.name]).split()]
