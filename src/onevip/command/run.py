@@ -1,0 +1,52 @@
+"""`onevip run FILE`: the daemon, in the foreground, its log on stderr."""
+
+# ruff: noqa: PLC0415 - asyncio and the daemon are loaded when they are needed, not for --help.
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from pathlib import Path
+
+from onevip.command.environment import Environment
+from onevip.model import UsageError
+
+USAGE = """\
+usage: onevip run FILE
+
+Checks the real servers of an ldirectord.cf and keeps the table of virtual services right,
+in the foreground, until SIGTERM or SIGINT. SIGHUP reads the file again.
+"""
+
+
+def main(argv: list[str], environment: Environment | None = None) -> int:
+    """Run until a signal; the exit status. Raises OnevipError when it cannot start."""
+    environment = environment or Environment()
+    if argv and argv[0] in ("-h", "--help"):
+        environment.stdout.write(USAGE)
+        return 0
+    files = argv[1:] if argv[:1] == ["--"] else argv
+    if len(files) != 1 or (files[0].startswith("-") and argv[:1] != ["--"]):
+        raise UsageError("run takes one file: onevip run /etc/ha.d/ldirectord.cf")
+
+    import asyncio
+
+    from onevip.daemon import log, run
+
+    log.to(environment.stderr)
+    _raise_descriptor_limit()
+    return asyncio.run(
+        run(files[0], environment.engine(), run_directory(environment.state_directory))
+    )
+
+
+def run_directory(state_directory: str) -> Path:
+    """Where daemons of this network namespace keep their files."""
+    return Path(state_directory) / str(Path("/proc/self/ns/net").stat().st_ino)
+
+
+def _raise_descriptor_limit() -> None:
+    """A thousand checks may hang at once, each on its socket."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some containers forbid it: then it stays
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,150 @@
+"""Which services are this daemon's, across restarts, and that there is one daemon a file.
+
+Two files in the run directory for each configuration file: a lock, which the kernel releases
+whatever ends the daemon, and a list of services, written before the table is changed. A service
+that no daemon made is in no list and is never touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from onevip.model import OnevipError, Protocol, ServiceKey
+
+log = logging.getLogger(__name__)
+
+
+class AlreadyRunning(OnevipError):
+    """Another daemon does this work already."""
+
+
+class BelongsToAnother(OnevipError):
+    """A service that this configuration names is another running daemon's."""
+
+
+class Ownership:
+    """The services that the daemon of one configuration file named or made."""
+
+    def __init__(self, directory: Path, configuration_file: str) -> None:
+        file = Path(configuration_file).resolve()
+        digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
+        self._directory = directory
+        self._file = file
+        self._list = directory / f"{file.stem}-{digest}.services.json"
+        self._lock = -1
+        self.services: frozenset[ServiceKey] = frozenset()
+
+    def acquire(self) -> None:
+        """Become the daemon of this file. Raises AlreadyRunning, OSError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone():
+            self._lock = os.open(_lock_of(self._list), os.O_RDWR | os.O_CREAT, 0o600)
+            if not _locked(self._lock):
+                holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+                self.release()
+                raise AlreadyRunning(
+                    f"a daemon for {self._file} runs already (pid {holder or 'unknown'}): "
+                    "stop it first, or let it reload by SIGHUP"
+                )
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self.services = _read(self._list)
+
+    def release(self) -> None:
+        """Let the next daemon in. The list of services stays for it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def of_others(self) -> dict[ServiceKey, str]:
+        """The services of the other daemons that run in this directory, with their lists' names."""
+        found: dict[ServiceKey, str] = {}
+        with self._alone():
+            for path in sorted(self._directory.glob("*.services.json")):
+                if path != self._list and _is_locked(_lock_of(path)):
+                    found |= dict.fromkeys(_read(path), path.name.removesuffix(".services.json"))
+        return found
+
+    def claim(self, named: Iterable[ServiceKey]) -> None:
+        """Before a change: what is named is ours from now on, beside what was."""
+        self._keep(self.services | frozenset(named))
+
+    def settle(self, named: Iterable[ServiceKey]) -> None:
+        """After a change: only these are left in the table."""
+        self._keep(frozenset(named))
+
+    def _keep(self, services: frozenset[ServiceKey]) -> None:
+        if services == self.services:
+            return
+        self.services = services
+        rows = [
+            [key.protocol.name.lower(), str(key.address), key.port]
+            for key in sorted(services, key=lambda key: key.order)
+        ]
+        text = json.dumps({"version": 1, "file": str(self._file), "services": rows}, indent=1)
+        draft = self._list.with_suffix(".new")
+        try:
+            draft.write_text(text + "\n")
+            draft.replace(self._list)
+        except OSError as error:
+            # The table matters more: at worst a service outlives its line in the file.
+            log.warning("%s cannot be written: %s", self._list, error.strerror)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While one daemon looks whether others run, none begins."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lock_of(services: Path) -> Path:
+    return services.with_name(services.name.removesuffix(".services.json") + ".lock")
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return not _locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> frozenset[ServiceKey]:
+    """The services of a list; none, with a warning, when it cannot be understood."""
+    try:
+        rows = json.loads(path.read_text())["services"]
+        return frozenset(
+            ServiceKey(Protocol[protocol.upper()], ip_address(address), int(port))
+            for protocol, address, port in rows
+        )
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning(
+            "%s is damaged (%s: %s): services that a former daemon made and the configuration "
+            "does not name stay in the table",
+            *(path, type(error).__name__, error),
+        )
+        return frozenset()

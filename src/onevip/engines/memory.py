@@ -1,0 +1,53 @@
+"""An engine that only remembers: for tests of everything that uses one. Moves no packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onevip.engines.base import Snapshot
+from onevip.model import (
+    AddService,
+    Change,
+    Counters,
+    EditService,
+    OnevipError,
+    ServiceKey,
+    Table,
+    UnknownScheduler,
+    UnknownService,
+)
+
+
+class MemoryEngine:
+    """Holds a table as an engine does. `refusal` is raised by every change while it is set."""
+
+    def __init__(self, table: Table | None = None) -> None:
+        self.table = table or Table.of()
+        self.applied: list[Change] = []
+        self.refusal: OnevipError | None = None
+
+    def read(self) -> Table:
+        return self.table
+
+    def snapshot(self, service: ServiceKey | None = None) -> Snapshot:
+        if service is not None and self.table.get(service) is None:
+            raise UnknownService(f"{service} is not in the table")
+        table = self.table if service is None else self.table.restricted_to([service])
+        rows = [(s.key, real.key) for s in table for real in s.real_servers]
+        return Snapshot(table, dict.fromkeys([*((s.key, None) for s in table), *rows], Counters()))
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if self.refusal is not None:
+                raise self.refusal
+            if isinstance(change, AddService | EditService):
+                self._know(change.scheduler)
+            self.table = self.table.apply([change])
+            self.applied.append(change)
+
+    def schedulers(self) -> frozenset[str]:
+        return frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq"})
+
+    def _know(self, scheduler: str) -> None:
+        if scheduler not in self.schedulers():
+            raise UnknownScheduler(f"there is no scheduler {scheduler}")
