@@ -4,6 +4,8 @@ The data plane takes a packet at its interface, before netfilter; whoever filter
 must know.
 """
 
+# ruff: noqa: PLC0415 - pyroute2 is slow to import, and nft answers in most places.
+
 from __future__ import annotations
 
 import json
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HOOKS = ("ingress", "prerouting", "input", "forward")
+HOOKS_BY_NUMBER = {0: "prerouting", 1: "input", 2: "forward", 5: "ingress"}
 FAMILIES = ("ip", "inet", "netdev")
 _PATIENCE_S = 2.0
 
@@ -22,14 +25,16 @@ Json = Any
 
 
 def warnings(vips: Iterable[IPv4Address]) -> list[str]:
-    """One line for each kind of firewall that could concern those VIPs."""
+    """One line that names every chain which could concern those VIPs, or none."""
     wanted = sorted(set(vips))
     if not wanted:
         return []
     names = ", ".join(map(str, wanted))
     found = [*nftables_chains(_ruleset(), wanted), *_legacy_tables()]
-    unseen = "onevip takes them before netfilter, as they come in"
-    return [f"packets for {names} do not pass {chain}: {unseen}" for chain in found]
+    if not found:
+        return []
+    skipped = f"packets for {names} do not pass {', '.join(found)}"
+    return [f"{skipped}: onevip takes them as they come in, before netfilter"]
 
 
 def nftables_chains(ruleset: Json, vips: Iterable[IPv4Address]) -> Iterator[str]:
@@ -88,10 +93,10 @@ def _network(value: Json) -> IPv4Network | None:
 
 
 def _ruleset() -> Json:
-    """What nft lists; empty without nft, or when it cannot tell."""
+    """What nft lists; without nft what netlink tells; empty when neither can."""
     nft = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
     if nft is None:
-        return []
+        return _ruleset_by_netlink()
     try:
         listed = subprocess.run(
             [nft, "-j", "list", "ruleset"], capture_output=True, timeout=_PATIENCE_S, check=True
@@ -99,6 +104,35 @@ def _ruleset() -> Json:
         return json.loads(listed.stdout)["nftables"]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
+
+
+def _ruleset_by_netlink() -> Json:
+    """The same, but its rules are empty: netlink has them as virtual machine code."""
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.nftables.main import NFTables
+
+    families = {1: "inet", 2: "ip", 5: "netdev"}
+    hooks = {"inet": HOOKS_BY_NUMBER, "ip": HOOKS_BY_NUMBER, "netdev": {0: "ingress"}}
+    found = []
+    try:
+        with NFTables(nfgen_family=0) as socket:
+            for chain in socket.get_chains():
+                family = families.get(chain["nfgen_family"], "")
+                hook = chain.get("NFTA_CHAIN_HOOK")
+                number = hook.get("NFTA_HOOK_HOOKNUM") if hook else -1
+                table, name = chain.get("NFTA_CHAIN_TABLE"), chain.get("NFTA_CHAIN_NAME")
+                described = {"family": family, "table": table, "name": name}
+                described["hook"] = hooks.get(family, {}).get(number)
+                described["policy"] = "accept" if chain.get("NFTA_CHAIN_POLICY") else "drop"
+                found.append({"chain": described})
+            for rule in socket.get_rules():
+                family = families.get(rule["nfgen_family"], "")
+                table, chain = rule.get("NFTA_RULE_TABLE"), rule.get("NFTA_RULE_CHAIN")
+                described = {"family": family, "table": table, "chain": chain, "expr": []}
+                found.append({"rule": described})
+    except (NetlinkError, OSError):
+        return []
+    return found
 
 
 def _legacy_tables() -> Iterator[str]:

@@ -10,7 +10,11 @@ from onevip.model import ForwardingMethod, RealServer, Table
 
 
 def look(table: Table) -> list[str]:
-    """Warnings about this network namespace, seen from that table. Takes milliseconds with nft."""
+    """Warnings about this network namespace, seen from that table.
+
+    Blocks for some 0.1 s, and pyroute2 refuses to run inside an event loop: in a coroutine call it
+    by `asyncio.to_thread`.
+    """
     vips = sorted(
         {service.key.address for service in table if isinstance(service.key.address, IPv4Address)}
     )
