@@ -92,6 +92,8 @@ class Host:
 
             class Decapsulator:
                 def vips(self) -> set[IPv4Address]:
+                    if unpacked.is_dir():
+                        raise HostError("no decapsulation here")
                     text = unpacked.read_text() if unpacked.exists() else ""
                     return {IPv4Address(line) for line in text.split()}
 
@@ -260,6 +262,15 @@ def test_what_was_right_already_stays(host):
     host.real(f"start --vip {VIP}")
     host.real("stop")
     assert host.get("conf/all/arp_ignore") == "1"
+
+
+def test_a_start_that_fails_leaves_nothing_half_made(host):
+    before = host.state()
+    host.unpacked.mkdir()  # where the decapsulation would be noted
+    status, said = host.real(f"start --vip {VIP} --method ipip")
+    assert (status, said) == (1, "no decapsulation here")
+    assert host.state() == before
+    assert not list(Path(host.environment.state_directory).glob("*/*"))
 
 
 def test_a_vip_that_answers_arp_elsewhere_is_refused(host):

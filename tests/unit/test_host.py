@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from onevip import namespace
 from onevip.command import director, real
 from onevip.command.environment import Environment
 from onevip.host import arp, boot, firewall, keeping, sysctl
@@ -149,11 +150,9 @@ def test_the_file_goes_with_the_last_user(keeper, tmp_path):
     assert not (tmp_path / "host.json").exists()
 
 
-def test_another_namespaces_state_is_not_ours(keeper, monkeypatch):
-    keeper().acquire("one", Knob("a", 1))
-    monkeypatch.setattr(keeping, "namespace_cookie", lambda: -1)
-    assert list(keeper().release("one")) == []
-    assert HOST["a"] == 1
+def test_each_namespace_has_its_own_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(namespace, "identity", lambda: "4026531840-1")
+    assert keeping.file_of_namespace(str(tmp_path)) == tmp_path / "4026531840-1" / "host.json"
 
 
 def test_a_damaged_file_is_named(keeper, tmp_path):

@@ -1,7 +1,7 @@
 """What was there before: kept in a file before each change, put back when its last user goes.
 
 The file survives this process; a start or stop that was killed between two steps is finished by
-the next one. It belongs to one network namespace, known by its cookie, which is never used again.
+the next one. It belongs to one network namespace and lies under that one's name.
 """
 
 from __future__ import annotations
@@ -10,21 +10,13 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from onevip import namespace
 from onevip.host.settings import Setting
 from onevip.model import HostError
-
-_SO_NETNS_COOKIE = 71  # Linux 5.14; Python has no name for it
-
-
-def namespace_cookie() -> int:
-    """The number of this network namespace; unlike the inode it is not given to a later one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
 
 
 class Keeper:
@@ -33,7 +25,6 @@ class Keeper:
     def __init__(self, file: Path, kinds: dict[str, Callable[..., Setting]]) -> None:
         self._file = file
         self._kinds = kinds
-        self._cookie = namespace_cookie()
         self._items: dict[str, dict[str, Any]] = {}
         self.users: dict[str, dict[str, Any]] = {}  # "real 192.0.2.1" → how it was set up
         self._read()
@@ -105,14 +96,13 @@ class Keeper:
             raise HostError(f"cannot read {self._file}: run as root") from error
         except ValueError as error:
             raise HostError(f"{self._file} is damaged ({error}): remove it") from error
-        if kept["namespace"] == self._cookie:
-            self._items, self.users = kept["settings"], kept["users"]
+        self._items, self.users = kept["settings"], kept["users"]
 
     def _write(self) -> None:
         if not self._items and not self.users:
             self._file.unlink(missing_ok=True)
             return
-        kept = {"namespace": self._cookie, "settings": self._items, "users": self.users}
+        kept = {"settings": self._items, "users": self.users}
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps(kept, indent=1))
         new.replace(self._file)
@@ -129,7 +119,7 @@ def names(settings: list[Setting]) -> frozenset[str]:
 
 def file_of_namespace(state_directory: str) -> Path:
     """Where the state of this network namespace is kept."""
-    return Path(state_directory) / str(Path("/proc/self/ns/net").stat().st_ino) / "host.json"
+    return Path(state_directory) / namespace.identity() / "host.json"
 
 
 @contextlib.contextmanager

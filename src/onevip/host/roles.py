@@ -84,22 +84,26 @@ Settings = Callable[[Role], list[Setting]]
 def start(role: Role, settings: Settings, keeper: Keeper) -> Iterator[str]:
     """Set up what is missing; says each change. A second start changes nothing.
 
-    Raises HostError; what was done before that stays, and stop puts it back.
+    Raises HostError; what a first start had done before that is put back.
     """
     link = netlink.existing_link(role.interface)
-    why = (
-        "a director's VIP is on one interface"
-        if role.is_director
-        else ("a real server would answer ARP for it")
-    )
-    if role.method is not ForwardingMethod.MASQ or role.is_director:
-        refuse_elsewhere(role.vip, role.interface, why)
+    if role.is_director:
+        refuse_elsewhere(role.vip, role.interface, "a director's VIP is on one interface")
+    elif role.method is not ForwardingMethod.MASQ:
+        refuse_elsewhere(role.vip, role.interface, "a real server would answer ARP for it")
     wanted = settings(role)
+    is_first = role.user not in keeper.users
     keeper.remember(role.user, {"method": role.method.name.lower(), "interface": role.interface})
-    for setting in wanted:
-        change = keeper.acquire(role.user, setting)
-        if change is not None:
-            yield f"set: {change}"
+    try:
+        for setting in wanted:
+            change = keeper.acquire(role.user, setting)
+            if change is not None:
+                yield f"set: {change}"
+    except (Exception, KeyboardInterrupt):
+        if is_first:
+            for _ in stop(role.user, keeper):
+                pass
+        raise
     # Another method or interface than at the last start.
     yield from keeper.release(role.user, but=names(wanted))
     if role.is_director:
