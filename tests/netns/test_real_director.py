@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import io
 import json
@@ -384,4 +385,8 @@ def test_the_surroundings_are_told_in_one_line_each(host):
         "real server 203.0.113.7 is behind router 192.0.2.9",
     ]
     host.director(f"start --vip {VIP} --dev e0")
-    assert host.inside(lambda: surroundings.look(table(on_link))) == []
+    assert host.inside(lambda: asyncio.run(_look_from_a_loop(table(on_link)))) == []
+
+
+async def _look_from_a_loop(table: Table) -> list[str]:
+    return surroundings.look(table)

@@ -124,6 +124,13 @@ def test_the_table_refuses_with_the_kernels_texts(web, command_line, text):
     assert web.engine.applied == []
 
 
+@pytest.mark.parametrize("address", ["224.0.0.1", "0.0.0.0", "255.255.255.255"])
+def test_a_real_server_is_one_host(web, address):
+    text = "Invalid operation.  Possibly wrong module version, address not unicast, ...\n"
+    assert web(f"-a -t 192.0.2.1:80 -r {address}:80") == (text, 255)
+    assert web.engine.applied == []
+
+
 TRY = "Try `ipvsadm -h' or 'ipvsadm --help' for more information."
 
 

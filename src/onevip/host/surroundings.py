@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 
 from onevip.host import firewall, netlink, sysctl
@@ -10,11 +11,13 @@ from onevip.model import ForwardingMethod, RealServer, Table
 
 
 def look(table: Table) -> list[str]:
-    """Warnings about this network namespace, seen from that table.
+    """Warnings about this network namespace, seen from that table. Blocks for some 0.1 s."""
+    # pyroute2 runs an event loop of its own, which it cannot in the thread of the daemon's.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(_look, table).result()
 
-    Blocks for some 0.1 s, and pyroute2 refuses to run inside an event loop: in a coroutine call it
-    by `asyncio.to_thread`.
-    """
+
+def _look(table: Table) -> list[str]:
     vips = sorted(
         {service.key.address for service in table if isinstance(service.key.address, IPv4Address)}
     )

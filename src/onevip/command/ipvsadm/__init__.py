@@ -9,6 +9,7 @@ meet the engine. What onevip does not do yet is refused by name, after the origi
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from onevip.command.environment import Environment
@@ -64,6 +65,10 @@ _SUPPORTED_OPTIONS = {
     "syncid",  # -L takes it without a meaning
 }
 
+_BROADCAST = IPv4Address("255.255.255.255")
+_NOT_UNICAST = (
+    "Invalid operation.  Possibly wrong module version, address not unicast, ..."  # EINVAL
+)
 _NO_SUCH_SCHEDULER = "Scheduler or persistence engine not found"
 
 #: Command → why the table refused → the text of the kernel's errno (spec ipvs §10.5).
@@ -102,6 +107,7 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
         if request.command in ("help", "version"):
             return _print_usage(request, env)
         _refuse_what_is_missing(request)
+        changes = [] if request.command == "list" else [change(request)]
     except TryHelp:
         print(
             "Try `ipvsadm -h' or 'ipvsadm --help' for more information.",
@@ -116,7 +122,7 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
         if request.command == "list":
             _list(request, engine, env)
         else:
-            engine.apply([change(request)])
+            engine.apply(changes)
     except OnevipError as error:
         print(_refusal(request, error), file=env.stderr)
         return LISTING_FAILED if request.command == "list" else requests.REFUSED
@@ -154,6 +160,9 @@ def _service_key(request: Request) -> ServiceKey:
 
 def _real_server(request: Request) -> RealServer:
     assert request.real is not None
+    address = request.real.address
+    if address.is_multicast or address.is_unspecified or address == _BROADCAST:
+        raise Fault(_NOT_UNICAST, requests.REFUSED)
     return RealServer(request.real.address, request.real_port, request.method, request.weight)
 
 
