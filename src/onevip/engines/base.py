@@ -8,7 +8,7 @@ from typing import Protocol
 
 from onevip.model import Change, Counters, RealServerKey, ServiceKey, Table
 
-#: Counters of a whole table: a service's own under (service, None), a real server's under both keys.
+#: Counters: a service's own under (service, None), a real server's under both keys.
 CountersByKey = dict[tuple[ServiceKey, RealServerKey | None], Counters]
 
 

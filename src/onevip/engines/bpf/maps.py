@@ -1,0 +1,114 @@
+"""Maps by their shapes: arrays through a shared mapping, hashes and per-CPU arrays by calls.
+
+Never decides anything. A store of one aligned 8-byte field is one machine store, so a program
+sees the old value or the new one, never half of each.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from functools import cache
+
+from onevip.engines.bpf import libbpf
+from onevip.engines.bpf.shapes import Shape
+
+
+@cache
+def _codec(code: str) -> struct.Struct:
+    return struct.Struct(code)
+
+
+class MappedArray:
+    """A BPF_F_MMAPABLE array of one shape, read and written in place."""
+
+    def __init__(self, fd: int, shape: Shape, entries: int) -> None:
+        self.shape = shape
+        self.entries = entries
+        self.stride = (shape.size + 7) // 8 * 8
+        self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED)
+        self._words = memoryview(self._map).cast("Q")
+
+    def get(self, index: int, field: str) -> int:
+        offset, code = self.shape.fields[field]
+        at = index * self.stride + offset
+        if code == "=Q":
+            return self._words[at // 8]  # one load: struct would read byte by byte
+        value: int = _codec(code).unpack_from(self._map, at)[0]
+        return value
+
+    def set(self, index: int, field: str, value: int) -> None:
+        offset, code = self.shape.fields[field]
+        at = index * self.stride + offset
+        if code == "=Q":
+            self._words[at // 8] = value  # one store: struct would copy byte by byte
+        else:
+            _codec(code).pack_into(self._map, at, value)
+
+    def get_bytes(self, index: int, field: str) -> bytes:
+        offset, code = self.shape.fields[field]
+        at = index * self.stride + offset
+        return self._map[at : at + _codec(code).size]
+
+    def set_bytes(self, index: int, field: str, value: bytes) -> None:
+        offset, code = self.shape.fields[field]
+        at = index * self.stride + offset
+        self._map[at : at + _codec(code).size] = value
+
+    def get_many(self, index: int, field: str) -> tuple[int, ...]:
+        offset, code = self.shape.fields[field]
+        return _codec(code).unpack_from(self._map, index * self.stride + offset)
+
+    def set_many(self, index: int, field: str, values: tuple[int, ...]) -> None:
+        offset, code = self.shape.fields[field]
+        _codec(code).pack_into(self._map, index * self.stride + offset, *values)
+
+    def column(self, field: str, entries: int) -> bytes:
+        """The lowest byte of a field of the first `entries` values: finds slots by state."""
+        offset = self.shape.fields[field].offset
+        return bytes(memoryview(self._map)[offset : entries * self.stride : self.stride])
+
+    def clear(self, index: int) -> None:
+        at = index * self.stride
+        self._map[at : at + self.stride] = bytes(self.stride)
+
+
+class Hash:
+    """A hash with u32 values."""
+
+    def __init__(self, fd: int, key_size: int) -> None:
+        self._fd = fd
+        self._key_size = key_size
+
+    def get(self, key: bytes) -> int | None:
+        raw = libbpf.map_lookup(self._fd, key, 4)
+        return None if raw is None else int.from_bytes(raw, "little")
+
+    def set(self, key: bytes, value: int) -> None:
+        libbpf.map_update(self._fd, key, value.to_bytes(4, "little"))
+
+    def delete(self, key: bytes) -> None:
+        libbpf.map_delete(self._fd, key)
+
+    def keys(self) -> list[bytes]:
+        return libbpf.map_keys(self._fd, self._key_size)
+
+
+class PerCpuArray:
+    """Counters that every CPU keeps for itself; read as their sum."""
+
+    def __init__(self, fd: int, shape: Shape) -> None:
+        self._fd = fd
+        self._shape = shape
+        self._cpus = libbpf.possible_cpus()
+        self._numbers = len(shape.fields)
+
+    def total(self, index: int) -> tuple[int, ...]:
+        """The sum over all CPUs of each field, in the shape's order."""
+        raw = libbpf.map_lookup(
+            self._fd, index.to_bytes(4, "little"), self._shape.size * self._cpus
+        )
+        if raw is None:
+            return (0,) * self._numbers
+        copies = _codec(f"={self._numbers}Q").iter_unpack(raw)
+        return tuple(sum(column) for column in zip(*copies, strict=True))

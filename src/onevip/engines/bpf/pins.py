@@ -1,0 +1,177 @@
+"""Where the data plane lives between processes: our bpffs, one directory a network namespace.
+
+/run/onevip/bpf is a bpffs of our own: it stays visible under `ip netns exec`, which hides
+/sys/fs/bpf. Below it `<inode>-<cookie>/` of each namespace holds every map, program and link.
+Regular files cannot live there, so the writers' lock is on the directory above it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onevip import namespace
+from onevip.engines.bpf import libbpf
+from onevip.model import DataplaneError
+
+BPFFS = namespace.RUN / "bpf"
+LOOPBACK = 1
+
+
+def _is_mounted(mountinfo: Path) -> bool:
+    """Whether a process sees a bpffs at BPFFS (proc(5): the fifth field is the mount point)."""
+    try:
+        lines = mountinfo.read_text().splitlines()
+    except OSError:
+        return False
+    return any(
+        line.split()[4] == str(BPFFS) and line.split(" - ")[1].startswith("bpf ") for line in lines
+    )
+
+
+def _outermost_process() -> Path:
+    """/proc of the outermost ancestor that we may look into: the machine's mount namespace.
+
+    That is process 1, unless it holds a capability that we lack (ptrace(2)'s rule).
+    """
+    ancestors, pid = [1], os.getpid()
+    while pid > 1:
+        ancestors.insert(1, pid)
+        status = Path(f"/proc/{pid}/stat").read_text()
+        pid = int(status.rpartition(")")[2].split()[1])
+    for ancestor in ancestors:
+        process = Path(f"/proc/{ancestor}")
+        if os.access(process / "root/.", os.X_OK) and os.access(process / "ns/mnt", os.R_OK):
+            return process
+    return Path("/proc/self")
+
+
+def root() -> Path | None:
+    """Our bpffs, if it is mounted: here, or where the outermost process sees it.
+
+    `ip netns exec` gives its command a mount namespace of its own, which may have been made
+    before we mounted.
+    """
+    if _is_mounted(Path("/proc/self/mountinfo")):
+        return BPFFS
+    process = _outermost_process()
+    if _is_mounted(process / "mountinfo"):
+        return process / "root" / BPFFS.relative_to("/")
+    return None
+
+
+def mounted_root() -> Path:
+    """Our bpffs, mounted now if need be, where it outlives this process."""
+    found = root()
+    if found is not None:
+        return found
+    process = _outermost_process()
+    pid = os.fork()  # a child: changing the mount namespace is for ever
+    if pid == 0:
+        os._exit(_mount_seen_by(process))
+    error = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    found = root()
+    if found is None:
+        raise DataplaneError(
+            f"mounting a bpffs at {BPFFS}",
+            f"{os.strerror(abs(error) or errno.EIO)}: this needs CAP_SYS_ADMIN and a kernel with"
+            f" CONFIG_BPF_SYSCALL; or mount it by hand: mount -t bpf bpf {BPFFS}",
+            abs(error),
+        )
+    return found
+
+
+def _mount_seen_by(process: Path) -> int:
+    """In the child: an exit status that is 0 or an errno."""
+    try:
+        there = os.open(process / "ns/mnt", os.O_RDONLY)
+        if Path("/proc/self/ns/mnt").stat().st_ino != os.fstat(there).st_ino:
+            libbpf.enter_mount_namespace(there)
+        namespace.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+        BPFFS.mkdir(mode=0o700, exist_ok=True)
+        if not _is_mounted(Path("/proc/self/mountinfo")):
+            libbpf.mount_bpffs(BPFFS)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+@contextmanager
+def writer_lock() -> Iterator[Path]:
+    """One writer at a time on this machine; a killed one's lock is released by the kernel."""
+    path = mounted_root()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(directory)
+
+
+def directory() -> Path | None:
+    """This namespace's pins, or None when nothing is loaded."""
+    base = root()
+    if base is None:
+        return None
+    path = base / namespace.identity()
+    try:
+        return path if path.is_dir() else None
+    except PermissionError:
+        raise DataplaneError(
+            f"opening {path}", "permission denied: run as root", errno.EACCES
+        ) from None
+
+
+def remove_tree(path: Path) -> None:
+    """Unpin everything below a directory, and it."""
+    for child in path.iterdir():
+        if child.is_dir():
+            remove_tree(child)
+        else:
+            child.unlink()
+    path.rmdir()
+
+
+def sweep_dead(base: Path) -> None:
+    """Remove the pins of namespaces that have gone, and what a killed load left unfinished."""
+    alive = _live_inodes()
+    mine = namespace.identity()
+    for path in base.iterdir():
+        inode, _, rest = path.name.partition("-")
+        if path.name == mine or not path.is_dir():
+            continue
+        reused = path.name.startswith(f"{namespace.inode()}-")
+        unfinished = rest.endswith("-new")
+        if unfinished or reused or (inode not in alive and not _loopback_lives(path)):
+            remove_tree(path)
+
+
+def _loopback_lives(path: Path) -> bool:
+    """A namespace without processes or names may still be held open: its lo tells."""
+    link = path / "links" / f"tc-{LOOPBACK}"
+    if not link.exists():
+        return False
+    fd = libbpf.get_pinned(link)
+    try:
+        return libbpf.link_ifindex(fd) != 0
+    finally:
+        os.close(fd)
+
+
+def _live_inodes() -> set[str]:
+    found: set[str] = set()
+    named = Path("/run/netns")
+    candidates = [
+        *Path("/proc").glob("[0-9]*/ns/net"),
+        *(named.iterdir() if named.exists() else ()),
+    ]
+    for path in candidates:
+        try:
+            found.add(str(path.stat().st_ino))
+        except OSError:
+            continue  # ended while we looked
+    return found
