@@ -7,8 +7,8 @@ import socket
 from ipaddress import IPv4Address
 
 import pytest
-from ipvsadm_fake import Ipvsadm
 
+from ipvsadm_fake import Ipvsadm
 from onevip.command.environment import Environment
 from onevip.command.ipvsadm import listing, main
 from onevip.model import (

@@ -12,8 +12,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from ipvsadm_fake import Ipvsadm
 
+from ipvsadm_fake import Ipvsadm
 from onevip.model import Counters, RealServerKey, ServiceKey
 
 ROOT = Path(__file__).parents[2]
