@@ -128,7 +128,7 @@ def _pin_link(pinned: Path, link: int) -> None:
 
 def _no_filters(ifindex: int) -> bool:
     """Whether nobody has a filter at this interface's clsact hooks."""
-    from pyroute2 import IPRoute  # here: edits of the table must not pay for its import
+    from pyroute2 import IPRoute  # noqa: PLC0415 - edits of the table must not pay for it
 
     with IPRoute() as netlink:
         return not any(
