@@ -1,0 +1,132 @@
+"""The maps read as services, real servers and counters. Never writes."""
+
+from __future__ import annotations
+
+import struct
+
+from onevip.engines.base import CountersByKey
+from onevip.engines.bpf import shapes
+from onevip.engines.bpf.codec import (
+    SCHEDULER_NAMES,
+    TOTALS,
+    U64,
+    gauge,
+    key_bytes,
+    unpacked,
+)
+from onevip.engines.bpf.loader import DataPlane
+from onevip.engines.bpf.shapes import Limits, SlotState
+from onevip.model import (
+    Counters,
+    ForwardingMethod,
+    Protocol,
+    RealServer,
+    ServiceKey,
+    UnknownService,
+    VirtualService,
+)
+from onevip.schedulers import Member, ServerList
+
+MEMBERS = Limits.MEMBERS_PER_CHUNK
+MEMBER_SIZE = shapes.MEMBER.size
+
+
+class Rows:
+    """The maps read as services and real servers."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self.plane = plane
+
+    def services(self) -> list[int]:
+        """Indexes of services in use."""
+        used = self.plane.settings.get(0, "services_used")
+        states = self.plane.services.column("state", used)
+        return [index for index, state in enumerate(states) if state == SlotState.SLOT_USED]
+
+    def service_index(self, key: ServiceKey) -> int:
+        index = self.plane.service_ids.get(key_bytes(key))
+        if index is None:
+            raise UnknownService(f"{key} is not in the table")
+        return index
+
+    def service(self, index: int) -> VirtualService:
+        services, reals = self.plane.services, self.plane.reals
+        listed = self.list_of(index)
+        key = ServiceKey(
+            Protocol(services.get(index, "key.protocol")),
+            unpacked(services.get_bytes(index, "key.vip")),
+            services.get(index, "key.port"),
+        )
+        real_servers = tuple(
+            RealServer(
+                unpacked(reals.get_bytes(member.real, "address")),
+                reals.get(member.real, "port"),
+                ForwardingMethod(reals.get(member.real, "method")),
+                member.weight,
+            )
+            for member in reversed(listed.members)
+        )
+        return VirtualService(key, listed.scheduler, real_servers)
+
+    def list_of(self, index: int) -> ServerList:
+        """The list in force, with rr's and wrr's place in it."""
+        chunks, word = self.plane.chunks, self.plane.services.get(index, "list")
+        first = word & 0xFFFFFFFF
+        scheduler = SCHEDULER_NAMES[chunks.get(first, "scheduler")]
+        members = self._members(first)
+        place = self.plane.services.get(index, "position")
+        if place >> 48 == first & 0xFFFF:
+            position, bar = place >> 32 & 0xFFFF, place & 0xFFFFFFFF
+        else:
+            position = chunks.get(first, "start_index")
+            bar = chunks.get(first, "start_weight")
+        if scheduler != "wrr":
+            bar = 0
+        return ServerList(scheduler, members, position, bar)
+
+    def _members(self, first: int) -> tuple[Member, ...]:
+        left = self.plane.chunks.get(first, "count")
+        found: list[Member] = []
+        chunk = first
+        while left > 0:
+            raw = self.plane.chunks.get_bytes(chunk, "member")
+            here = min(left, MEMBERS)
+            found += [
+                Member(*pair) for pair in struct.iter_unpack("=II", raw[: here * MEMBER_SIZE])
+            ]
+            left -= here
+            chunk += 1
+        return tuple(found)
+
+    def totals(self, slot: int, since: str) -> tuple[int, ...]:
+        """Totals of a real server since its `base` or `zero`."""
+        now = self.plane.real_totals.total(slot)
+        reals = self.plane.reals
+        return tuple(
+            (value - reals.get(slot, f"{since}.{name}")) & U64
+            for name, value in zip(TOTALS, now, strict=True)
+        )
+
+    def service_totals(self, index: int) -> tuple[int, ...]:
+        """Totals of a service since it was made: of its servers, and of those that left."""
+        services = self.plane.services
+        sums = [services.get(index, f"departed.{name}") for name in TOTALS]
+        for member in self.list_of(index).members:
+            sums = [a + b for a, b in zip(sums, self.totals(member.real, "base"), strict=True)]
+        return tuple(value & U64 for value in sums)
+
+    def counters(self, index: int) -> CountersByKey:
+        service = self.service(index)
+        found: CountersByKey = {}
+        active = inactive = 0
+        members = self.list_of(index).members
+        for real, member in zip(service.real_servers, reversed(members), strict=True):
+            counts = self.plane.reals.get(member.real, "counts")
+            gauges = (gauge(counts >> 32), gauge(counts))
+            totals = self.totals(member.real, "zero")
+            found[service.key, real.key] = Counters(*gauges, 0, *totals)
+            active, inactive = active + gauges[0], inactive + gauges[1]
+        zero = [self.plane.services.get(index, f"zero.{name}") for name in TOTALS]
+        totals = tuple((a - b) & U64 for a, b in zip(self.service_totals(index), zero, strict=True))
+        found[service.key, None] = Counters(active, inactive, 0, *totals)
+        return found

@@ -1,0 +1,352 @@
+"""Changes written into the maps, one at a time, under the writer lock.
+
+Real servers are written before the list that names them, a list before it is made current by
+one 8-byte store; removal goes the other way. A writer that is killed leaves `settings.writing`
+at 1, and the next one frees what hangs loose.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from onevip.engines.bpf.codec import (
+    SCHEDULER_NAMES,
+    SCHEDULERS,
+    TOTALS,
+    U64,
+    key_bytes,
+    packed,
+    scheduler_number,
+    unpacked,
+)
+from onevip.engines.bpf.rows import MEMBER_SIZE, MEMBERS, Rows
+from onevip.engines.bpf.shapes import Limits, SlotState
+from onevip.model import (
+    AddRealServer,
+    AddService,
+    Change,
+    Clear,
+    DataplaneError,
+    DeleteRealServer,
+    DeleteService,
+    EditRealServer,
+    EditService,
+    RealServer,
+    RealServerExists,
+    RealServerKey,
+    ServiceExists,
+    ServiceKey,
+    TableError,
+    UnknownRealServer,
+    Zero,
+)
+from onevip.schedulers import Member, ServerList
+
+LEAVING_GRACE_NS = 60 * 10**9  # a packet that chose the server before it left is long done
+
+
+class Writer(Rows):
+    """One change at a time, under the writer lock."""
+
+    @contextmanager
+    def at_work(self) -> Iterator[Writer]:
+        if self.plane.settings.get(0, "writing"):
+            self.repair()
+        self.plane.settings.set(0, "writing", 1)
+        try:
+            yield self
+        except TableError:  # refused before anything was written
+            self.plane.settings.set(0, "writing", 0)
+            raise
+        self.plane.settings.set(0, "writing", 0)
+
+    def apply(self, change: Change) -> None:
+        handlers: dict[type, Callable[..., None]] = {
+            AddService: self.add_service,
+            EditService: self.edit_service,
+            DeleteService: self.delete_service,
+            AddRealServer: self.add_real_server,
+            EditRealServer: self.edit_real_server,
+            DeleteRealServer: self.delete_real_server,
+            Clear: self.clear,
+            Zero: self.zero,
+        }
+        handlers[type(change)](change)
+
+    # Services.
+
+    def add_service(self, change: AddService) -> None:
+        number = scheduler_number(change.scheduler)
+        raw = key_bytes(change.service)
+        if self.plane.service_ids.get(raw) is not None:
+            raise ServiceExists(f"{change.service} is already in the table")
+        services = self.plane.services
+        index = self._free_service()
+        services.clear(index)
+        services.set_bytes(index, "key.vip", raw[:16])
+        services.set(index, "key.port", change.service.port)
+        services.set(index, "key.protocol", change.service.protocol)
+        self._publish(index, ServerList(SCHEDULER_NAMES[number]))
+        services.set(index, "state", SlotState.SLOT_USED)
+        self.plane.service_ids.set(raw, index)
+
+    def edit_service(self, change: EditService) -> None:
+        scheduler_number(change.scheduler)
+        index = self.service_index(change.service)
+        listed = self.list_of(index)
+        if listed.scheduler != change.scheduler:
+            self._publish(index, listed.with_scheduler(change.scheduler))
+
+    def delete_service(self, change: DeleteService) -> None:
+        index = self.service_index(change.service)
+        members = self.list_of(index).members
+        self.plane.service_ids.delete(key_bytes(change.service))
+        self.plane.services.set(index, "list", 0)
+        for member in members:
+            self._leave(member.real)
+        self.plane.services.set(index, "state", SlotState.SLOT_FREE)
+
+    def clear(self, change: Clear) -> None:
+        for index in self.services():
+            self.delete_service(DeleteService(self.service(index).key))
+
+    def zero(self, change: Zero) -> None:
+        wanted = self.services() if change.service is None else [self.service_index(change.service)]
+        for index in wanted:
+            for member in self.list_of(index).members:
+                now = self.plane.real_totals.total(member.real)
+                for name, value in zip(TOTALS, now, strict=True):
+                    self.plane.reals.set(member.real, f"zero.{name}", value)
+            for name, value in zip(TOTALS, self.service_totals(index), strict=True):
+                self.plane.services.set(index, f"zero.{name}", value)
+
+    # Real servers.
+
+    def add_real_server(self, change: AddRealServer) -> None:
+        index = self.service_index(change.service)
+        listed = self.list_of(index)
+        real = change.real
+        if self._slot_of(listed, real.key) is not None:
+            raise RealServerExists(f"{real.key} is already a real server of {change.service}")
+        raw = key_bytes(change.service)
+        slot = self._left_behind(raw, real.key)
+        if slot is None:
+            slot = self._new_slot(raw, real)
+        else:
+            self._move_totals(index, slot, -1)
+        self.plane.reals.set(slot, "service", index)
+        self.plane.reals.set(slot, "method", real.method)
+        self._write_route(slot, real.address)
+        self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
+        self._publish(index, listed.with_added(Member(slot, real.weight)))
+
+    def edit_real_server(self, change: EditRealServer) -> None:
+        index = self.service_index(change.service)
+        listed = self.list_of(index)
+        slot = self._known_slot(listed, change.real.key, change.service)
+        self.plane.reals.set(slot, "method", change.real.method)
+        self._write_route(slot, change.real.address)
+        self._publish(index, listed.with_weight(slot, change.real.weight))
+
+    def delete_real_server(self, change: DeleteRealServer) -> None:
+        index = self.service_index(change.service)
+        listed = self.list_of(index)
+        slot = self._known_slot(listed, change.real, change.service)
+        self._publish(index, listed.with_removed(slot))
+        self._move_totals(index, slot, 1)
+        self._leave(slot)
+
+    def _known_slot(self, listed: ServerList, key: RealServerKey, service: ServiceKey) -> int:
+        slot = self._slot_of(listed, key)
+        if slot is None:
+            raise UnknownRealServer(f"{key} is not a real server of {service}")
+        return slot
+
+    def _slot_of(self, listed: ServerList, key: RealServerKey) -> int | None:
+        address, reals = packed(key.address), self.plane.reals
+        for member in listed.members:
+            if (
+                reals.get_bytes(member.real, "address") == address
+                and reals.get(member.real, "port") == key.port
+            ):
+                return member.real
+        return None
+
+    def _left_behind(self, service: bytes, key: RealServerKey) -> int | None:
+        """The slot of the same real server of the same service, deleted with connections alive."""
+        reals = self.plane.reals
+        states = reals.column("state", self.plane.settings.get(0, "reals_used"))
+        for slot in _positions(states, SlotState.SLOT_LEAVING):
+            if (
+                reals.get_bytes(slot, "address") == packed(key.address)
+                and reals.get(slot, "port") == key.port
+                and reals.get_bytes(slot, "service_key.vip") == service[:16]
+                and reals.get(slot, "service_key.port") == int.from_bytes(service[16:18])
+                and reals.get(slot, "service_key.protocol") == service[18]
+                and (reals.get(slot, "counts") != 0 or not self._grace_is_over(slot))
+            ):
+                return slot
+        return None
+
+    def _new_slot(self, service: bytes, real: RealServer) -> int:
+        reals, slot = self.plane.reals, self._free_real()
+        totals = self.plane.real_totals.total(slot)
+        reals.clear(slot)
+        reals.set_bytes(slot, "address", packed(real.address))
+        reals.set(slot, "port", real.port)
+        reals.set_bytes(slot, "service_key.vip", service[:16])
+        reals.set(slot, "service_key.port", int.from_bytes(service[16:18]))
+        reals.set(slot, "service_key.protocol", service[18])
+        for name, value in zip(TOTALS, totals, strict=True):
+            reals.set(slot, f"base.{name}", value)
+            reals.set(slot, f"zero.{name}", value)
+        return slot
+
+    def _leave(self, slot: int) -> None:
+        self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
+        self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
+
+    def _move_totals(self, index: int, slot: int, sign: int) -> None:
+        """A server that leaves gives its totals to the service; a revived one takes them back."""
+        services = self.plane.services
+        for name, value in zip(TOTALS, self.totals(slot, "base"), strict=True):
+            field = f"departed.{name}"
+            services.set(index, field, (services.get(index, field) + sign * value) & U64)
+
+    def _write_route(self, slot: int, address: IPv4Address | IPv6Address) -> None:
+        """What only user space can find out. No route yet: the programs look again each second."""
+        reals, is_local, source = self.plane.reals, _is_local(address), _source_towards(address)
+        if reals.get(slot, "local") != is_local:
+            reals.set(slot, "local", is_local)
+            reals.set(slot, "hop_checked", 0)
+        if source is not None:
+            reals.set_bytes(slot, "tunnel_source", packed(source))
+
+    def refresh_routes(self) -> None:
+        """Look again at all real servers: addresses and routes of this machine have changed."""
+        used = self.plane.settings.get(0, "reals_used")
+        for slot in _positions(self.plane.reals.column("state", used), SlotState.SLOT_USED):
+            self._write_route(slot, unpacked(self.plane.reals.get_bytes(slot, "address")))
+
+    # Slots.
+
+    def _free_service(self) -> int:
+        used = self.plane.settings.get(0, "services_used")
+        for index in _positions(self.plane.services.column("state", used), SlotState.SLOT_FREE):
+            return index
+        if used >= Limits.MAX_SERVICES:
+            raise DataplaneError(
+                "adding a service", f"the table holds its {used} services: delete one"
+            )
+        self.plane.settings.set(0, "services_used", used + 1)
+        return used
+
+    def _free_real(self) -> int:
+        used = self.plane.settings.get(0, "reals_used")
+        states = self.plane.reals.column("state", used)
+        for slot in _positions(states, SlotState.SLOT_FREE):
+            return slot
+        for slot in _positions(states, SlotState.SLOT_LEAVING):
+            if self.plane.reals.get(slot, "counts") == 0 and self._grace_is_over(slot):
+                return slot
+        if used >= Limits.MAX_REALS:
+            raise DataplaneError(
+                "adding a real server",
+                f"all {used} places are taken, some by deleted servers with connections: wait",
+            )
+        self.plane.settings.set(0, "reals_used", used + 1)
+        return used
+
+    def _grace_is_over(self, slot: int) -> bool:
+        left_at: int = self.plane.reals.get(slot, "left_at_ns")
+        return time.monotonic_ns() - left_at > LEAVING_GRACE_NS
+
+    def _publish(self, index: int, listed: ServerList) -> None:
+        """Write the list into free chunks, then make it current by one store."""
+        needed = max(1, -(-len(listed.members) // MEMBERS))
+        first = self._free_chunks(needed)
+        chunks = self.plane.chunks
+        for nr in range(needed):
+            part = listed.members[nr * MEMBERS : (nr + 1) * MEMBERS]
+            numbers = [number for member in part for number in (member.real, member.weight)]
+            chunks.clear(first + nr)
+            raw = struct.pack(f"={len(numbers)}I", *numbers)
+            chunks.set_bytes(first + nr, "member", raw.ljust(MEMBERS * MEMBER_SIZE, b"\0"))
+        chunks.set(first, "count", len(listed.members))
+        chunks.set(first, "scheduler", SCHEDULERS[listed.scheduler])
+        chunks.set(first, "divisor", listed.divisor)
+        chunks.set(first, "max_weight", listed.max_weight)
+        chunks.set(first, "start_index", listed.position)
+        chunks.set(first, "start_weight", listed.current_weight)
+        self.plane.services.set(index, "list", first)
+
+    def _free_chunks(self, needed: int) -> int:
+        """The first of `needed` free consecutive chunks, searched round and round.
+
+        So a list that a program is still reading is the last to be written over.
+        """
+        taken = bytearray(Limits.MAX_CHUNKS)
+        taken[0] = 1
+        for index in range(self.plane.settings.get(0, "services_used")):
+            first = self.plane.services.get(index, "list")
+            if first:
+                length = max(1, -(-self.plane.chunks.get(first, "count") // MEMBERS))
+                taken[first : first + length] = b"\1" * length
+        start = self.plane.settings.get(0, "next_chunk")
+        for begin in (start, 1):
+            first = taken.find(bytes(needed), begin)
+            if first != -1:
+                self.plane.settings.set(0, "next_chunk", (first + needed) % Limits.MAX_CHUNKS)
+                return first
+        raise DataplaneError("writing a list", "no room for a list this long: delete services")
+
+    def repair(self) -> None:
+        """After a writer was killed: free what no list and no key names."""
+        services, reals = self.plane.services, self.plane.reals
+        named = {self.plane.service_ids.get(key) for key in self.plane.service_ids.keys()}  # noqa: SIM118 - no dict
+        for index in range(self.plane.settings.get(0, "services_used")):
+            if index not in named and services.get(index, "state") == SlotState.SLOT_USED:
+                services.set(index, "list", 0)
+                services.set(index, "state", SlotState.SLOT_FREE)
+        listed = {
+            member.real for index in self.services() for member in self.list_of(index).members
+        }
+        for slot in range(self.plane.settings.get(0, "reals_used")):
+            if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
+                self._leave(slot)
+            elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
+                reals.set(slot, "state", SlotState.SLOT_USED)
+
+
+def _positions(states: bytes, wanted: int) -> Iterator[int]:
+    at = states.find(wanted)
+    while at != -1:
+        yield at
+        at = states.find(wanted, at + 1)
+
+
+def _is_local(address: IPv4Address | IPv6Address) -> bool:
+    """Whether this machine would take packets to the address itself: it can be bound to."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
+
+
+def _source_towards(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address | None:
+    """The address that packets of our own to there would come from; None without a route."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), 9))
+        except OSError:
+            return None
+        return ip_address(probe.getsockname()[0])
