@@ -133,7 +133,8 @@ class Walkthrough:
             "a client, a director and two real servers in network namespaces, Apache on three"
         ) as shown:
             self.cluster.up()
-            shown.extend(f"{name:<9} {address:<12} {MACS[name]}" for name, address in HOSTS.items())
+            hosts = [f"{name:<9} {ip:<12} {MACS[name]}" for name, ip in ADDRESSES.items()]
+            shown.append("\n".join([*hosts, f"VIP       {VIP}"]))
 
     def start(self) -> None:
         with self.narrator.step(
@@ -273,9 +274,6 @@ class Walkthrough:
         rows = self.table()
         keys = {name: f"{address}:80" for name, address in REAL_SERVERS.items()}
         return {name: rows[key].weight for name, key in keys.items() if key in rows}
-
-
-HOSTS = {**ADDRESSES, "VIP": VIP}
 
 
 # The wire: which frames each forwarding method must and must not show.
