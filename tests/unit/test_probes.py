@@ -11,8 +11,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from onevip.health.matcher import Matcher, TooSlow
-from onevip.health.probes import probes
 from onevip.health.prober import attempt
+from onevip.health.probes import probes
 from onevip.model import Check, CheckType, Outcome
 
 LOCAL = IPv4Address("127.0.0.1")

@@ -1,0 +1,389 @@
+"""The loop: start, reload, autoreload, stop; on a fake engine, with timers of milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from onevip.command import run as command
+from onevip.command.environment import Environment
+from onevip.daemon import links, log, loop, run
+from onevip.daemon.ownership import AlreadyRunning
+from onevip.daemon.watch_file import WatchFile
+from onevip.engines.memory import MemoryEngine
+from onevip.model import ConfigError, OnevipError, UsageError
+
+pytestmark = pytest.mark.usefixtures("short_timers")
+
+CF = """\
+checkinterval=1
+autoreload=no
+virtual=10.20.0.100:80
+    real=10.20.0.11:80 gate 2
+    checktype=on
+"""
+
+
+@pytest.fixture
+def short_timers(monkeypatch):
+    monkeypatch.setattr(loop, "TICK_S", 0.01)
+    monkeypatch.setattr(loop, "RETRY_S", 0.01)
+
+
+class Telling(logging.Handler):
+    """Log lines to wait for, so that no test has to sleep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._news = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+        self._news.set()
+
+    async def said(self, part: str) -> str:
+        """The first line that holds this, once it is there; then forgets what was before."""
+        async with asyncio.timeout(10):
+            while True:
+                for index, line in enumerate(self.lines):
+                    if part in line:
+                        del self.lines[: index + 1]
+                        return line
+                self._news.clear()
+                await self._news.wait()
+
+
+Story = Callable[[Telling, MemoryEngine, Path], Awaitable[None]]
+
+
+def living(tmp_path: Path, story: Story, text: str = CF, **options: object) -> list[str]:
+    """Tell a story while a daemon runs, then stop it by SIGTERM; what it said last."""
+    file = tmp_path / "lb.cf"
+    file.write_text(text)
+
+    async def life() -> list[str]:
+        telling = Telling()
+        logger = logging.getLogger("onevip")
+        logger.addHandler(telling)
+        logger.setLevel(logging.INFO)
+        engine = MemoryEngine()
+        task = asyncio.create_task(run(str(file), engine, tmp_path / "run", **options))
+        said = asyncio.create_task(telling.said("started on"))
+        try:
+            await asyncio.wait([task, said], return_when=asyncio.FIRST_COMPLETED)
+            if said.done():
+                await story(telling, engine, file)
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert await asyncio.wait_for(task, 10) == 0
+        finally:
+            said.cancel()
+            logger.removeHandler(telling)
+            logger.setLevel(logging.NOTSET)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return telling.lines
+
+    return asyncio.run(life())
+
+
+def rows(engine: MemoryEngine) -> dict[str, dict[str, int]]:
+    return {
+        str(s.key): {str(real.key): real.weight for real in s.real_servers} for s in engine.table
+    }
+
+
+async def nothing_happens(*_: object) -> None:
+    pass
+
+
+def test_it_starts_and_stops(tmp_path):
+    async def story(telling, engine, file):
+        assert rows(engine) == {"tcp 10.20.0.100:80": {"10.20.0.11:80": 2}}
+
+    lines = living(tmp_path, story)
+    assert lines == ["stopping on SIGTERM", "virtual service tcp 10.20.0.100:80 deleted"]
+
+
+def test_hup_reads_the_file_again_and_a_broken_one_changes_nothing(tmp_path):
+    async def story(telling, engine, file):
+        file.write_text(CF.replace("gate 2", "gate 7"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await telling.said("weight 2 -> 7")
+        file.write_text(CF.replace("checktype", "chektype"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        line = await telling.said("the last good configuration stays in force")
+        assert f"{file}:5: Unknown command" in line
+        assert rows(engine) == {"tcp 10.20.0.100:80": {"10.20.0.11:80": 7}}
+        file.unlink()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert "cannot be read" in await telling.said("the last good configuration")
+        file.write_text(CF)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await telling.said("weight 7 -> 2")
+
+    living(tmp_path, story)
+
+
+def test_autoreload_notices_a_new_content_and_tells_a_broken_one_once(tmp_path):
+    text = CF.replace("autoreload=no", "autoreload=yes")
+
+    async def story(telling, engine, file):
+        file.write_text(text.replace("gate 2", "gate 7"))
+        await telling.said("has changed on disk")
+        await telling.said("weight 2 -> 7")
+        file.write_text("nonsense")
+        await telling.said("the last good configuration stays in force")
+        file.write_text(text)
+        await telling.said("weight 7 -> 2")
+        assert telling.lines == []
+
+    living(tmp_path, story, text)
+
+
+def test_a_broken_file_ends_the_start(tmp_path):
+    with pytest.raises(ConfigError, match=r"lb\.cf:1: Unknown command nonsense"):
+        living(tmp_path, nothing_happens, "nonsense")
+
+
+def test_a_second_daemon_on_the_file_is_refused_and_the_first_lives_on(tmp_path):
+    async def story(telling, engine, file):
+        with pytest.raises(AlreadyRunning):
+            await run(str(file), MemoryEngine(), tmp_path / "run")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await telling.said("reloaded")
+
+    living(tmp_path, story)
+
+
+def test_ticks_and_surroundings_may_fail(tmp_path):
+    ticks = []
+
+    def tick() -> None:
+        ticks.append(1)
+        raise OnevipError("planted tick")
+
+    def surroundings() -> list[str]:
+        if ticks:
+            raise ZeroDivisionError
+        return ["the VIP 10.20.0.100 is on no interface"]
+
+    async def story(telling, engine, file):
+        await telling.said("planted tick")
+        os.kill(os.getpid(), signal.SIGHUP)
+        await telling.said("surroundings could not be looked at")
+
+    living(tmp_path, story, on_tick=tick, surroundings=surroundings)
+
+
+def test_warnings_of_the_file_and_the_surroundings_are_told(tmp_path):
+    told = []
+
+    async def story(telling, engine, file):
+        file.write_text(CF.replace("gate 2", "gate -w 2"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        told.append(await telling.said("'-w' before the weight"))
+        told.append(await telling.said("planted surroundings"))
+
+    living(tmp_path, story, surroundings=lambda: ["planted surroundings"])
+    assert told[0].startswith(f"{tmp_path}/lb.cf:4: ")
+
+
+def test_an_engine_that_fails_is_tried_again_after_a_second(tmp_path):
+    async def story(telling, engine, file):
+        engine.refusal = OnevipError("planted")
+        file.write_text(CF.replace("gate 2", "gate 7"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await telling.said("the table is not as wanted")
+        engine.refusal = None
+        await telling.said("the table is as wanted again")
+        assert rows(engine) == {"tcp 10.20.0.100:80": {"10.20.0.11:80": 7}}
+
+    living(tmp_path, story)
+
+
+def test_a_real_server_that_dies_loses_its_weight(tmp_path):
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nOKAY")
+        writer.close()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = (
+        f"quiescent=yes\nvirtual=10.20.0.100:80\n\tcheckinterval=1\n"
+        f'\treal=127.0.0.1:{port} masq 2 "x","OKAY"\n'
+    )
+
+    async def story(telling, engine, file):
+        server = await asyncio.start_server(serve, "127.0.0.1", port)
+        await telling.said("is up: status 200, body matches; weight 0 -> 2")
+        server.close()
+        await telling.said("is down: connection refused; weight 2 -> 0")
+
+    living(tmp_path, story, text)
+
+
+# Processes: what only the kernel can tell.
+
+PROGRAM = textwrap.dedent("""
+    import sys, onevip.command.environment as e, onevip.command.run as r
+    from onevip.engines.memory import MemoryEngine
+    class Engine(MemoryEngine):
+        def apply(self, changes):
+            changes = list(changes)
+            if any(type(c).__name__ == "DeleteService" for c in changes):
+                print("hanging", file=sys.stderr, flush=True)
+                while True:
+                    pass
+            super().apply(changes)
+    sys.exit(r.main([sys.argv[1]], e.Environment(engine=Engine, state_directory=sys.argv[2])))
+""")
+
+
+@contextlib.contextmanager
+def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    file = tmp_path / "lb.cf"
+    file.write_text(CF)
+    source = Path(command.__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(file), str(tmp_path)],
+        bufsize=0,  # so that select sees every line
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(source)},
+    ) as daemon:
+        try:
+            yield daemon
+        finally:
+            daemon.kill()
+
+
+def wait_for(daemon: subprocess.Popen[bytes], part: bytes) -> bytes:
+    assert daemon.stderr is not None
+    while True:
+        ready, _, _ = select.select([daemon.stderr], [], [], 10)
+        line = daemon.stderr.readline() if ready else b""
+        assert line, f"the daemon did not say {part!r}"
+        if part in line:
+            return line
+
+
+def test_a_second_signal_ends_a_stop_that_hangs_and_the_lock_goes_with_the_process(tmp_path):
+    with process(tmp_path) as daemon:
+        line = wait_for(daemon, b"started on")
+        assert b" onevip[%d]: started on" % daemon.pid in line
+        daemon.send_signal(signal.SIGTERM)
+        wait_for(daemon, b"hanging")
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(10) == -signal.SIGTERM
+    with process(tmp_path) as daemon:
+        wait_for(daemon, b"started on")
+    with process(tmp_path) as daemon:
+        wait_for(daemon, b"started on")
+
+
+# The parts.
+
+
+def test_log_lines_have_one_plain_format():
+    stream = io.StringIO()
+    logger = logging.getLogger("onevip")
+    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
+    try:
+        log.to(stream)
+        logging.getLogger("onevip.daemon").info("real server %s", "is up")
+        logging.getLogger("onevip.daemon").warning("mind this")
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    first, second = stream.getvalue().splitlines()
+    date, time, rest = first.split(" ", 2)
+    assert (len(date), len(time)) == (10, 8)
+    assert rest == f"onevip[{os.getpid()}]: real server is up"
+    assert second.endswith(f"onevip[{os.getpid()}]: warning: mind this")
+
+
+def test_a_touched_file_has_not_changed_and_a_growing_one_is_waited_for(tmp_path):
+    file = tmp_path / "lb.cf"
+    file.write_text("one")
+    writes = ["two", "two three", "two three"]
+
+    async def sleep(seconds: float) -> None:
+        if writes:
+            file.write_text(writes.pop(0))
+            os.utime(file, ns=(0, len(writes) + 100))
+
+    async def story() -> None:
+        watch = WatchFile(str(file), sleep)
+        assert not await watch.has_changed()
+        os.utime(file, ns=(0, 1))
+        writes.clear()
+        assert not await watch.has_changed()
+        os.utime(file, ns=(0, 2))
+        writes.extend(["two", "two three"])
+        assert await watch.has_changed()
+        assert writes == []
+        assert not await watch.has_changed()
+        file.unlink()
+        assert await watch.has_changed()
+        assert not await watch.has_changed()
+
+    asyncio.run(story())
+
+
+def test_a_burst_of_link_messages_is_one_call(monkeypatch):
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    here.setblocking(False)
+
+    class Netlink:
+        """Stands for the netlink socket: a datagram socket that the test can write to."""
+
+        def __init__(self, *_: object) -> None:
+            self.fileno, self.recv, self.close = here.fileno, here.recv, here.close
+
+        def bind(self, address: tuple[int, int]) -> None:
+            assert address == (0, links.RTMGRP_LINK)
+
+    async def story() -> None:
+        monkeypatch.setattr(links.socket, "socket", Netlink)
+        calls = []
+        called = asyncio.Event()
+
+        def changed() -> None:
+            calls.append(1)
+            called.set()
+
+        watch = links.Links(changed, debounce_s=0.01)
+        watch.start()
+        for _ in range(5):
+            there.send(b"a link")
+        await asyncio.wait_for(called.wait(), 10)
+        assert calls == [1]
+        called.clear()
+        there.send(b"another")
+        await asyncio.wait_for(called.wait(), 10)
+        assert calls == [1, 1]
+        watch.stop()
+
+    asyncio.run(story())
+    there.close()
+
+
+@pytest.mark.parametrize("argv", [[], ["a", "b"], ["-x"], ["--"]])
+def test_run_takes_one_file(argv):
+    with pytest.raises(UsageError):
+        command.main(argv, Environment(engine=MemoryEngine))
