@@ -135,8 +135,15 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 	if (hop->interface == HOP_HERE) {
 		if (DOOR == DOOR_XDP)
 			return hand_over(ctx);
-		if (way->method == METHOD_MASQ && !rewrite(ctx, p, &to_real, false))
-			goto error;
+		if (way->method == METHOD_MASQ) {
+			/* as IPVS: nobody from outside reaches 127.0.0.0/8 */
+			if ((to_real.address & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000)) {
+				COUNT(no_route);
+				return drop();
+			}
+			if (!rewrite(ctx, p, &to_real, false))
+				goto error;
+		}
 		count_in(way->index, p->length);
 		COUNT(local);
 		return not_ours();

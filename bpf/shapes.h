@@ -158,7 +158,7 @@ struct door_counters {
 	__u64 gate;
 	__u64 ipip;
 	__u64 local;
-	__u64 replies;		/* of masq, rewritten to come from the VIP */
+	__u64 replies;		/* of masq, rewritten to come from the VIP; of this machine */
 	__u64 new_connections;
 	__u64 handed_over;	/* xdp only: left to the tc door */
 	__u64 no_real_server;	/* refused with ICMP port unreachable */

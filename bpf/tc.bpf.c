@@ -167,26 +167,74 @@ static __always_inline int send(context *ctx, const struct hop *hop)
 
 #include "director.h"
 
-SEC("tc")
-int onevip_tc(context *ctx)
+/* Reads the packet's headers, pulling them into the linear part if need be. */
+static __always_inline bool read_packet(context *ctx, struct packet *p)
 {
-	void *data, *end;
-	struct packet p = {};
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	/* a tagged packet belongs to its VLAN's interface, which has a door of its own */
-	if (ctx->pkt_type != PACKET_HOST || ctx->vlan_present)
-		return not_ours();
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
 	if (data + ETH_LEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end) {
 		bpf_skb_pull_data(ctx, ctx->len < 128 ? ctx->len : 128);
 		data = (void *)(long)ctx->data;
 		end = (void *)(long)ctx->data_end;
 	}
-	if (!parse(data, end, &p))
-		return not_ours();
+	if (!parse(data, end, p))
+		return false;
 	/* GSO packets over 64 KiB say 0; short frames are padded, so the header counts else */
-	if (!p.length)
-		p.length = ctx->len - ETH_LEN;
+	if (!p->length)
+		p->length = ctx->len - ETH_LEN;
+	return true;
+}
+
+SEC("tc")
+int onevip_tc(context *ctx)
+{
+	struct packet p = {};
+
+	/* a tagged packet belongs to its VLAN's interface, which has a door of its own */
+	if (ctx->pkt_type != PACKET_HOST || ctx->vlan_present || !read_packet(ctx, &p))
+		return not_ours();
 	return direct(ctx, &p);
+}
+
+/*
+ * What this machine sends: the replies of a real server that is the director itself. They are
+ * counted, move the connection's state, and of masq come from the VIP. Attached only while
+ * there is such a server, for it sees every packet that leaves.
+ */
+SEC("tc")
+int onevip_tc_egress(context *ctx)
+{
+	struct settings *s = the_settings();
+	struct found connection = {};
+	struct packet p = {};
+	struct key key;
+	__u32 index;
+	__u64 hash;
+
+	if (!s || ctx->vlan_present || !read_packet(ctx, &p))
+		return not_ours();
+	key = reply_key(&p);
+	hash = hash_of(s, &key);
+	if (find(&key, hash, SIDE_VIP, &connection)) {
+		if (method_of(connection.control) == METHOD_MASQ ||
+		    !touch(&connection, &p, true, &index))
+			return not_ours();
+	} else {
+		struct rewriting to_vip = { .is_reply = true };
+
+		if (!find(&key, hash, SIDE_REAL, &connection) ||
+		    method_of(connection.control) != METHOD_MASQ)
+			return not_ours();
+		to_vip.address = connection.slot->vip.word[3];
+		to_vip.port = connection.slot->vip_port;
+		if (!touch(&connection, &p, true, &index))
+			return not_ours();
+		if (!rewrite(ctx, &p, &to_vip, false)) {
+			COUNT(errors);
+			return drop();
+		}
+	}
+	COUNT(replies);
+	count_out(index, p.length);
+	return not_ours();
 }

@@ -54,7 +54,7 @@ def _show(environment: Environment) -> None:
     for door in shown:
         doors = ",".join(door.doors) or "-"
         print(f"{door.interface.name:<16} {doors:<8} {door.why}", file=environment.stdout)
-    print("", file=environment.stdout)
+    print(file=environment.stdout)
     counters = engine.door_counters()
     print(f"{'Packets':<16} {'tc':>12} {'xdp':>12}", file=environment.stdout)
     for name, tc in counters["tc"].items():

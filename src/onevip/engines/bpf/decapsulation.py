@@ -12,11 +12,11 @@ from pathlib import Path
 
 from onevip import namespace
 from onevip.engines.bpf import libbpf, loader, pins
-from onevip.engines.bpf.doors import FilterSlot, Hook, interfaces
+from onevip.engines.bpf.doors import Hook, Place, interfaces
 from onevip.engines.bpf.maps import Hash
 
 #: Behind the director's own program: a machine may be both.
-SLOT = FilterSlot(handle=0x6F64, priority=2)
+PLACE = Place("decap", handle=0x6F64, priority=2)
 
 
 def _directory(base: Path) -> Path:
@@ -57,7 +57,7 @@ def add(vip: IPv4Address) -> None:
         try:
             for where in interfaces():
                 if where.has_ethernet:
-                    Hook(directory / "links", where, "decap", SLOT).attach(program)
+                    Hook(directory / "links", where, PLACE).attach(program)
         finally:
             os.close(program)
         _vips(directory).set(vip.packed, 1)
@@ -74,7 +74,7 @@ def remove(vip: IPv4Address) -> None:
         if served.keys():
             return
         for where in interfaces():
-            Hook(directory / "links", where, "decap", SLOT).detach()
+            Hook(directory / "links", where, PLACE).detach()
         pins.remove_tree(directory)
 
 

@@ -44,14 +44,30 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterSlot:
-    """Where a program sits among clsact filters: we replace and remove nobody else's."""
+class Place:
+    """Where a program of ours goes: its name in pins, and its place among clsact filters.
 
+    The fixed handle and priority make sure that we replace and remove nobody else's.
+    """
+
+    name: str
     handle: int
-    priority: int
+    priority: int = 1
+    is_egress: bool = False
+
+    @property
+    def tcx(self) -> int:
+        return libbpf.ATTACH_TCX_EGRESS if self.is_egress else libbpf.ATTACH_TCX_INGRESS
+
+    @property
+    def clsact(self) -> tuple[int, int, int]:
+        """Hook point, handle and priority."""
+        point = libbpf.TC_EGRESS if self.is_egress else libbpf.TC_INGRESS
+        return (point, self.handle, self.priority)
 
 
-TC_SLOT = FilterSlot(handle=0x6F76, priority=1)
+TC = Place("tc", handle=0x6F76)
+TC_EGRESS = Place("egress", handle=0x6F76, is_egress=True)
 
 
 def interfaces() -> list[Interface]:
@@ -138,30 +154,29 @@ def _no_filters(ifindex: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """The tc ingress of one interface, for one of our programs. `name` tells pins apart."""
+    """A tc hook of one interface, for one of our programs: a tcx link or a clsact filter."""
 
     links: Path
     where: Interface
-    name: str
-    slot: FilterSlot
+    place: Place
 
     @property
     def _pinned(self) -> Path:
-        return self.links / f"{self.name}-{self.where.index}"
+        return self.links / f"{self.place.name}-{self.where.index}"
 
-    def _filter(self) -> int | None:
-        return libbpf.clsact_program(self.where.index, self.slot.handle, self.slot.priority)
+    def _has_filter(self) -> bool:
+        return libbpf.clsact_program(self.where.index, *self.place.clsact) is not None
 
     def is_attached(self) -> bool:
-        return link_lives(self._pinned) or self._filter() is not None
+        return link_lives(self._pinned) or self._has_filter()
 
     def attach(self, program: int) -> None:
         """Attach, or swap what is attached for this program. Idempotent, loses no packet."""
         if _swap_link(self._pinned, program):
             return
-        if self._filter() is None:
+        if not self._has_filter():
             try:
-                link = libbpf.link_create(program, self.where.index, libbpf.ATTACH_TCX_INGRESS)
+                link = libbpf.link_create(program, self.where.index, self.place.tcx)
             except DataplaneError as error:
                 if error.errno != errno.EINVAL:  # EINVAL: a kernel without tcx
                     raise
@@ -170,14 +185,14 @@ class Hook:
                 return
         if libbpf.clsact_create(self.where.index):
             _mark(f"clsact-{self.where.index}")
-        libbpf.clsact_attach(program, self.where.index, self.slot.handle, self.slot.priority)
+        libbpf.clsact_attach(program, self.where.index, *self.place.clsact)
 
     def detach(self) -> None:
         """Idempotent. A clsact qdisc goes only if we made it and nobody else uses it."""
         self._pinned.unlink(missing_ok=True)
-        if self._filter() is None:
+        if not self._has_filter():
             return
-        libbpf.clsact_detach(self.where.index, self.slot.handle, self.slot.priority)
+        libbpf.clsact_detach(self.where.index, *self.place.clsact)
         if _marked(f"clsact-{self.where.index}") and _no_filters(self.where.index):
             libbpf.clsact_destroy(self.where.index)
             _unmark(f"clsact-{self.where.index}")
@@ -191,7 +206,10 @@ class Doors:
         self._links = plane.path / "links"
 
     def _tc(self, where: Interface) -> Hook:
-        return Hook(self._links, where, "tc", TC_SLOT)
+        return Hook(self._links, where, TC)
+
+    def _egress(self, where: Interface) -> Hook:
+        return Hook(self._links, where, TC_EGRESS)
 
     def _xdp(self, where: Interface) -> Path:
         return self._links / f"xdp-{where.index}"
@@ -213,11 +231,23 @@ class Doors:
             raise DataplaneError(
                 f"attaching to {where.name}", "its packets have no Ethernet header: not supported"
             )
-        program = self._plane.program("onevip_tc")
+        self._put("onevip_tc", self._tc(where))
+        if self._serves_here():
+            self._put("onevip_tc_egress", self._egress(where))
+
+    def _put(self, name: str, hook: Hook) -> None:
+        program = self._plane.program(name)
         try:
-            self._tc(where).attach(program)
+            hook.attach(program)
         finally:
             os.close(program)
+
+    def _serves_here(self) -> bool:
+        """Whether this machine is a real server of its own: then its replies must be seen."""
+        reals = self._plane.reals
+        used = self._plane.settings.get(0, "reals_used")
+        states, local = reals.column("state", used), reals.column("local", used)
+        return any(state and here for state, here in zip(states, local, strict=True))
 
     def _attach_xdp(self, where: Interface) -> None:
         if where.name == "lo" or not where.has_ethernet:
@@ -246,6 +276,7 @@ class Doors:
         self._xdp(where).unlink(missing_ok=True)
         if door != "xdp":
             self._tc(where).detach()
+            self._egress(where).detach()
             _mark(f"detached-{where.index}")
 
     def detach_all(self) -> None:
@@ -253,6 +284,7 @@ class Doors:
         for where in interfaces():
             self._xdp(where).unlink(missing_ok=True)
             self._tc(where).detach()
+            self._egress(where).detach()
             _unmark(f"detached-{where.index}")
 
     def follow(self) -> list[str]:
@@ -264,16 +296,27 @@ class Doors:
         for pinned in self._links.iterdir():
             if not link_lives(pinned):
                 pinned.unlink()
+        wants_egress = self._serves_here()
         for where in interfaces():
             if not where.has_ethernet or _marked(f"detached-{where.index}"):
                 continue
-            if self._tc(where).is_attached():
-                continue
+            egress = self._egress(where)
             try:
-                self._attach_tc(where)
+                if not self._tc(where).is_attached() or (wants_egress and not egress.is_attached()):
+                    self._attach_tc(where)
+                elif not wants_egress and egress.is_attached():
+                    egress.detach()
             except DataplaneError as error:
                 problems.append(str(error))
         return problems
+
+    def swap(self) -> None:
+        """Give every open door the programs that are pinned now, without losing a packet."""
+        for where in interfaces():
+            if self._tc(where).is_attached():
+                self._attach_tc(where)
+            if link_lives(self._xdp(where)):
+                self._attach_xdp(where)
 
     def show(self) -> list[Door]:
         """Every interface with its doors."""

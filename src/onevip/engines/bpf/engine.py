@@ -6,6 +6,7 @@ to doors.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from onevip.engines.base import CountersByKey, Snapshot
@@ -17,12 +18,16 @@ from onevip.engines.bpf.rows import Rows
 from onevip.engines.bpf.writer import Writer
 from onevip.model import AddService, Change, Clear, ServiceKey, Table, UnknownService, Zero
 
+ROUTES_EVERY = 5  # seconds between two looks at what only user space sees of real servers
+
 
 class BpfEngine:
     """Answers to `engines.base.Engine`. Making one costs nothing and loads nothing."""
 
     def __init__(self) -> None:
         self._found: DataPlane | None = None
+        self._ticks = -1
+        self._upkeeps = 0
 
     def __repr__(self) -> str:
         plane = self._plane()
@@ -94,8 +99,7 @@ class BpfEngine:
             for change in changes:
                 with Writer(plane).at_work() as writer:
                     writer.apply(change)
-                if isinstance(change, AddService):
-                    doors.follow()
+            doors.follow()
 
     # Doors.
 
@@ -139,20 +143,46 @@ class BpfEngine:
         plane = self._plane()
         return [] if plane is None else Doors(plane).show()
 
+    # For the daemon.
+
+    def adopt(self) -> list[str]:
+        """Take over what is loaded: newer programs over the same table, doors swapped.
+
+        Returns what was done, in words. Raises DataplaneError when the layouts differ.
+        """
+        with pins.writer_lock():
+            plane = self._plane()
+            if plane is None or loader.is_current(plane):
+                return []
+            loader.upgrade(plane)
+            Doors(plane).swap()
+            return ["the data plane's programs were replaced by this version's"]
+
     def follow_interfaces(self) -> list[str]:
-        """For the daemon: open the tc door of new interfaces. Returns problems in words."""
+        """Open the tc door of new interfaces. Returns problems in words."""
         plane = self._plane()
         if plane is None:
             return []
         with pins.writer_lock():
-            loader.enable_lookups()
             return Doors(plane).follow()
 
-    def refresh_routes(self) -> None:
-        """For the daemon: what only user space sees of real servers (local, tunnel source)."""
+    def upkeep(self) -> list[str]:
+        """Each second: mend what others may have undone. Returns what was mended, in words."""
         plane = self._plane()
         if plane is None:
-            return
+            return []
+        mended = []
         with pins.writer_lock():
-            loader.enable_lookups()
-            Writer(plane).refresh_routes()
+            if loader.enable_lookups():
+                mended.append("net.ipv4.conf.lo.forwarding was off: switched on again")
+            self._upkeeps += 1
+            if self._upkeeps % ROUTES_EVERY == 0 and Writer(plane).refresh_routes():
+                Doors(plane).follow()
+            ticks = plane.sweeper_ticks()
+            if ticks == self._ticks:
+                program = plane.program("arm")
+                loader.arm(program)
+                os.close(program)
+                mended.append("the sweeper stood still: its timer was started again")
+            self._ticks = ticks
+        return mended

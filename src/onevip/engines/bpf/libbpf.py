@@ -20,6 +20,7 @@ BPF_NOEXIST: Final = 1
 BPF_OBJ_GET_INFO_BY_FD: Final = 15
 ATTACH_XDP: Final = 37
 ATTACH_TCX_INGRESS: Final = 46
+ATTACH_TCX_EGRESS: Final = 47
 XDP_FLAGS_DRV_MODE: Final = 4
 TC_INGRESS: Final = 1
 TC_EGRESS: Final = 2
@@ -296,8 +297,8 @@ def link_ifindex(link: int) -> int:
     return int.from_bytes(object_info(link)[16:20], "little")
 
 
-def _hook(ifindex: int) -> _TcHook:
-    return _TcHook(sz=C.sizeof(_TcHook), ifindex=ifindex, point=TC_INGRESS)
+def _hook(ifindex: int, point: int) -> Any:
+    return C.byref(_TcHook(sz=C.sizeof(_TcHook), ifindex=ifindex, point=point))
 
 
 def clsact_create(ifindex: int) -> bool:
@@ -305,14 +306,14 @@ def clsact_create(ifindex: int) -> bool:
     result = library().call(
         "adding a clsact qdisc",
         "bpf_tc_hook_create",
-        C.byref(_hook(ifindex)),
+        _hook(ifindex, TC_INGRESS),
         also_fine=(errnos.EEXIST,),
     )
     return result == 0
 
 
-def clsact_attach(program: int, ifindex: int, handle: int, priority: int) -> None:
-    """Attach at ingress, or replace what is there under this handle."""
+def clsact_attach(program: int, ifindex: int, point: int, handle: int, priority: int) -> None:
+    """Attach, or replace what is there under this handle."""
     options = _TcOptions(
         sz=C.sizeof(_TcOptions),
         prog_fd=program,
@@ -321,29 +322,29 @@ def clsact_attach(program: int, ifindex: int, handle: int, priority: int) -> Non
         priority=priority,
     )
     library().call(
-        "attaching a tc filter", "bpf_tc_attach", C.byref(_hook(ifindex)), C.byref(options)
+        "attaching a tc filter", "bpf_tc_attach", _hook(ifindex, point), C.byref(options)
     )
 
 
-def clsact_program(ifindex: int, handle: int, priority: int) -> int | None:
+def clsact_program(ifindex: int, point: int, handle: int, priority: int) -> int | None:
     """The id of the program that is attached under this handle, or None."""
     options = _TcOptions(sz=C.sizeof(_TcOptions), handle=handle, priority=priority)
     result = library().call(
         "asking for a tc filter",
         "bpf_tc_query",
-        C.byref(_hook(ifindex)),
+        _hook(ifindex, point),
         C.byref(options),
         also_fine=(errnos.ENOENT, errnos.EINVAL, errnos.ENODEV),
     )
     return int(options.prog_id) if result == 0 else None
 
 
-def clsact_detach(ifindex: int, handle: int, priority: int) -> None:
+def clsact_detach(ifindex: int, point: int, handle: int, priority: int) -> None:
     options = _TcOptions(sz=C.sizeof(_TcOptions), handle=handle, priority=priority)
     library().call(
         "detaching a tc filter",
         "bpf_tc_detach",
-        C.byref(_hook(ifindex)),
+        _hook(ifindex, point),
         C.byref(options),
         also_fine=(errnos.ENOENT, errnos.EINVAL, errnos.ENODEV),
     )
@@ -351,11 +352,10 @@ def clsact_detach(ifindex: int, handle: int, priority: int) -> None:
 
 def clsact_destroy(ifindex: int) -> None:
     """Remove the qdisc with everything on it: only for one that was made here and is empty."""
-    hook = _TcHook(sz=C.sizeof(_TcHook), ifindex=ifindex, point=TC_INGRESS | TC_EGRESS)
     library().call(
         "removing a clsact qdisc",
         "bpf_tc_hook_destroy",
-        C.byref(hook),
+        _hook(ifindex, TC_INGRESS | TC_EGRESS),
         also_fine=(errnos.ENOENT, errnos.EINVAL, errnos.ENODEV),
     )
 

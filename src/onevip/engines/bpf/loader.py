@@ -25,6 +25,7 @@ OBJECTS = Path(__file__).parent / "objects"
 MINIMUM_KERNEL = (6, 1)
 CLOCK_MONOTONIC_COARSE = 6  # its resolution is one jiffy: no need to measure HZ
 HOP_LIFETIME_S = 1.0
+SWEEPER_TIMER = 16  # struct bpf_timer, before the report
 LO_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
 
 #: The kernel's timeouts in seconds (spec ipvs §3.2, §3.3).
@@ -110,6 +111,15 @@ class DataPlane:
     def real_totals(self) -> PerCpuArray:
         return PerCpuArray(self._open("real_totals", 4, shapes.TOTALS.size), shapes.TOTALS)
 
+    def sweeper_ticks(self) -> int:
+        """How often the sweeper has run; stands still when its timer is lost."""
+        fd = self._open("sweeper", 4, SWEEPER_TIMER + shapes.SWEEPER_REPORT.size)
+        try:
+            raw = libbpf.map_lookup(fd, bytes(4), SWEEPER_TIMER + shapes.SWEEPER_REPORT.size)
+        finally:
+            os.close(fd)
+        return int.from_bytes((raw or bytes(64))[SWEEPER_TIMER:][:8], "little")
+
     @cached_property
     def door_counters(self) -> PerCpuArray:
         return PerCpuArray(
@@ -159,16 +169,44 @@ def load(base: Path) -> DataPlane:
 
 def load_xdp(plane: DataPlane) -> int:
     """The xdp program over the maps that are there, pinned; its descriptor."""
-    pinned = plane.path / "programs" / "onevip_xdp"
-    if pinned.exists():
-        return libbpf.get_pinned(pinned)
-    maps = {path.name: libbpf.get_pinned(path) for path in (plane.path / "maps").iterdir()}
-    loaded = libbpf.Object(object_path("xdp"), reuse=maps)
-    libbpf.pin(loaded.programs["onevip_xdp"], pinned)
-    loaded.close()
-    for fd in maps.values():
-        os.close(fd)
-    return libbpf.get_pinned(pinned)
+    if not (plane.path / "programs" / "onevip_xdp").exists():
+        _reload(plane, ("xdp",))
+    return plane.program("onevip_xdp")
+
+
+def is_current(plane: DataPlane) -> bool:
+    """Whether the programs in the kernel are this version's."""
+    return plane.settings.get(0, "build") == build_id()
+
+
+def upgrade(plane: DataPlane) -> None:
+    """Load this version's programs over the maps that are there; the doors still run the old.
+
+    Raises DataplaneError when a map's layout has changed; the old programs then run on.
+    """
+    has_xdp = (plane.path / "programs" / "onevip_xdp").exists()
+    programs = _reload(plane, ("tc", "sweep", "xdp") if has_xdp else ("tc", "sweep"))
+    arm(programs["arm"])
+    plane.settings.set(0, "build", build_id())
+
+
+def _reload(plane: DataPlane, names: tuple[str, ...]) -> dict[str, int]:
+    """Load objects over the pinned maps and pin their programs in place of older ones."""
+    pinned_maps = plane.path / "maps"
+    maps = {path.name: libbpf.get_pinned(path) for path in pinned_maps.iterdir()}
+    programs: dict[str, int] = {}
+    for name in names:
+        loaded = libbpf.Object(object_path(name), reuse=maps)
+        for new in loaded.maps.keys() - maps.keys():
+            libbpf.pin(loaded.maps[new], pinned_maps / new)
+            maps[new] = loaded.maps[new]
+        for program, fd in loaded.programs.items():
+            unfinished = plane.path / "programs" / f"{program}-new"
+            unfinished.unlink(missing_ok=True)
+            libbpf.pin(fd, unfinished)
+            unfinished.rename(unfinished.with_name(program))
+        programs |= loaded.programs
+    return programs
 
 
 def arm(program: int) -> None:
@@ -186,21 +224,23 @@ def require_kernel() -> None:
         raise DataplaneError(f"kernel {release} is too old", "onevip needs Linux 6.1 or newer")
 
 
-def enable_lookups() -> None:
-    """Let the programs ask the routing table as for packets of our own.
+def enable_lookups() -> bool:
+    """Let the programs ask the routing table as for packets of our own. True: it was off.
 
     bpf_fib_lookup wants the forwarding flag of the interface it starts from. That is lo, so
     ip_forward stays as the administrator has it.
     """
     try:
-        if LO_FORWARDING.read_text().strip() != "1":
-            LO_FORWARDING.write_text("1\n")
+        if LO_FORWARDING.read_text().strip() == "1":
+            return False
+        LO_FORWARDING.write_text("1\n")
     except OSError as error:
         raise DataplaneError(
             f"writing {LO_FORWARDING}",
             f"{error.strerror}: set net.ipv4.conf.lo.forwarding=1 by hand",
             error.errno or 0,
         ) from None
+    return True
 
 
 def _write_settings(settings: MappedArray) -> None:

@@ -218,20 +218,27 @@ class Writer(Rows):
             field = f"departed.{name}"
             services.set(index, field, (services.get(index, field) + sign * value) & U64)
 
-    def _write_route(self, slot: int, address: IPv4Address | IPv6Address) -> None:
-        """What only user space can find out. No route yet: the programs look again each second."""
+    def _write_route(self, slot: int, address: IPv4Address | IPv6Address) -> bool:
+        """What only user space can find out. True: the server is now here, or no longer.
+
+        Without a route yet, nothing is written: the programs look again each second.
+        """
         reals, is_local, source = self.plane.reals, _is_local(address), _source_towards(address)
-        if reals.get(slot, "local") != is_local:
+        moved: bool = reals.get(slot, "local") != is_local
+        if moved:
             reals.set(slot, "local", is_local)
             reals.set(slot, "hop_checked", 0)
         if source is not None:
             reals.set_bytes(slot, "tunnel_source", packed(source))
+        return moved
 
-    def refresh_routes(self) -> None:
-        """Look again at all real servers: addresses and routes of this machine have changed."""
+    def refresh_routes(self) -> bool:
+        """Look again at all real servers: this machine's addresses or routes may have changed."""
         used = self.plane.settings.get(0, "reals_used")
-        for slot in _positions(self.plane.reals.column("state", used), SlotState.SLOT_USED):
-            self._write_route(slot, unpacked(self.plane.reals.get_bytes(slot, "address")))
+        slots = list(_positions(self.plane.reals.column("state", used), SlotState.SLOT_USED))
+        address = [unpacked(self.plane.reals.get_bytes(slot, "address")) for slot in slots]
+        moved = [self._write_route(*pair) for pair in zip(slots, address, strict=True)]
+        return any(moved)
 
     # Slots.
 
