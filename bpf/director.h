@@ -2,7 +2,7 @@
 /*
  * director.h - a packet's whole road, in one page:
  *
- *   parse -> find connection -> (find service -> schedule -> remember) -> forward -> count
+ *   parse -> find connection -> (find service -> choose -> remember) -> forward -> count
  *
  * A door (tc.bpf.c, xdp.bpf.c) defines `context`, DOOR and the verbs that differ:
  *   not_ours()            leave the packet to whoever comes next
@@ -20,6 +20,7 @@
 #pragma once
 
 #include "count.h"
+#include "fragments.h"
 #include "hop.h"
 #include "schedule.h"
 
@@ -113,12 +114,6 @@ static __always_inline bool is_reused(const struct packet *p, __u64 control)
 	       (state == TCP_TIME_WAIT || state == TCP_CLOSE);
 }
 
-/* What is known of a packet's connection once it has been found or made. */
-struct way {
-	__u32 index; /* of the real server */
-	__u8 method;
-};
-
 /* Client to real server, by the method that the connection began with. */
 static __always_inline int forward(context *ctx, const struct settings *s, const struct packet *p,
 				   const struct way *way, struct real *real,
@@ -192,14 +187,13 @@ error:
 
 /* Real server to client, masq only: the reply comes from the VIP. */
 static __always_inline int forward_reply(context *ctx, const struct packet *p,
-					 struct found *connection, struct hop *hop)
+					 const struct way *way, struct hop *hop)
 {
 	struct rewriting to_vip = {
-		.address = connection->slot->vip.word[3],
-		.port = connection->slot->vip_port,
+		.address = way->vip,
+		.port = way->vip_port,
 		.is_reply = true,
 	};
-	__u32 index;
 
 	ask_route(ctx, p->destination.word[3], hop);
 	if (!hop->interface) {
@@ -212,36 +206,38 @@ static __always_inline int forward_reply(context *ctx, const struct packet *p,
 		COUNT(ttl_exceeded);
 		return drop();
 	}
-	if (!touch(connection, p, true, &index))
-		return not_ours();
 	if (!rewrite(ctx, p, &to_vip, true)) {
 		COUNT(errors);
 		return drop();
 	}
 	COUNT(replies);
-	count_out(index, p->length);
+	count_out(way->index, p->length);
 	return send(ctx, hop);
 }
 
-enum known { UNKNOWN, KNOWN, DEAD };
-
-/* The connection of a client's packet, touched. DEAD: its real server has been deleted. */
-static __always_inline enum known find_request(const struct settings *s, const struct packet *p,
-					       struct key *key, struct found *connection,
-					       struct way *way)
+/* The way of a packet that belongs to a connection, which is touched. */
+static __always_inline enum kind find_way(const struct settings *s, const struct packet *p,
+					  struct found *connection, struct way *way)
 {
-	struct real *real;
+	struct key key = request_key(p);
+	const struct real *real;
 
-	*key = request_key(p);
-	if (!find(key, hash_of(s, key), SIDE_VIP, connection))
+	if (find(&key, hash_of(s, &key), SIDE_VIP, connection)) {
+		if (is_reused(p, connection->control) && release(s, connection))
+			return UNKNOWN;
+		if (!touch(connection, p, false, &way->index))
+			return UNKNOWN;
+		way->method = method_of(connection->control);
+		real = real_at(way->index);
+		return real && real->state == SLOT_USED ? REQUEST : DEAD;
+	}
+	key = reply_key(p);
+	if (!find(&key, hash_of(s, &key), SIDE_REAL, connection) ||
+	    method_of(connection->control) != METHOD_MASQ)
 		return UNKNOWN;
-	if (is_reused(p, connection->control) && release(s, connection))
-		return UNKNOWN;
-	if (!touch(connection, p, false, &way->index))
-		return UNKNOWN;
-	way->method = method_of(connection->control);
-	real = real_at(way->index);
-	return real && real->state == SLOT_USED ? KNOWN : DEAD;
+	way->vip = connection->slot->vip.word[3];
+	way->vip_port = connection->slot->vip_port;
+	return touch(connection, p, true, &way->index) ? REPLY : UNKNOWN;
 }
 
 static __always_inline int direct(context *ctx, const struct packet *p)
@@ -250,23 +246,18 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 	struct found connection = {};
 	struct way way = {};
 	struct hop hop = {};
+	enum kind kind;
 	struct real *real;
-	struct key key;
 	long chosen;
 
 	if (!s)
 		return not_ours();
-	switch (find_request(s, p, &key, &connection, &way)) {
-	case DEAD:
+	kind = is_later_fragment(p) ? find_fragment(p, &way) : find_way(s, p, &connection, &way);
+	if (kind == DEAD) {
 		COUNT(real_server_gone);
 		return drop();
-	case KNOWN:
-		break;
-	default:
-		key = reply_key(p);
-		if (find(&key, hash_of(s, &key), SIDE_REAL, &connection) &&
-		    method_of(connection.control) == METHOD_MASQ)
-			return forward_reply(ctx, p, &connection, &hop);
+	}
+	if (kind == UNKNOWN) {
 		if (!p->opens)
 			return not_ours();
 		chosen = choose(p);
@@ -285,9 +276,14 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 		}
 		COUNT(new_connections);
 		way.index = chosen;
+		kind = REQUEST;
 		real = real_at(way.index);
 		way.method = real ? real->method : 0;
 	}
+	if (is_first_fragment(p))
+		remember_fragments(p, &way, kind);
+	if (kind == REPLY)
+		return forward_reply(ctx, p, &way, &hop);
 	real = real_at(way.index);
 	return real ? forward(ctx, s, p, &way, real, &hop) : drop();
 }

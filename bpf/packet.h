@@ -32,6 +32,7 @@ struct packet {
 	__u8 tos;
 	__u8 ttl;
 	__be16 fragment; /* flags and offset as on the wire */
+	__be16 id;
 };
 
 static __always_inline struct address mapped(__be32 ip4)
@@ -52,7 +53,7 @@ static __always_inline __u8 tcp_event(const struct tcphdr *tcp)
 
 /*
  * Reads Ethernet, IPv4 and TCP or UDP from linear data. False: nothing that a service could
- * name (another protocol, a later fragment, a cut header), so it is none of ours.
+ * name (another protocol, a cut header), so it is none of ours. A later fragment has no ports.
  */
 static __always_inline bool parse(const void *data, const void *end, struct packet *p)
 {
@@ -64,11 +65,20 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 
 	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
 		return false;
-	if (ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(FRAGMENT_OFFSET)))
+	if (ip->version != 4 || ip->ihl < 5)
 		return false;
 	ip_len = ip->ihl * 4;
 	p->protocol = ip->protocol;
 	p->l4 = ETH_LEN + ip_len;
+	p->source = mapped(ip->saddr);
+	p->destination = mapped(ip->daddr);
+	p->length = bpf_ntohs(ip->tot_len);
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->fragment = ip->frag_off;
+	p->id = ip->id;
+	if (ip->frag_off & bpf_htons(FRAGMENT_OFFSET))
+		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP;
 	udp = data + ETH_LEN + ip_len;
 	if (p->protocol == IPPROTO_TCP) {
 		tcp = (void *)udp;
@@ -90,11 +100,5 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 	}
 	p->source_port = udp->source;
 	p->destination_port = udp->dest;
-	p->source = mapped(ip->saddr);
-	p->destination = mapped(ip->daddr);
-	p->length = bpf_ntohs(ip->tot_len);
-	p->tos = ip->tos;
-	p->ttl = ip->ttl;
-	p->fragment = ip->frag_off;
 	return true;
 }

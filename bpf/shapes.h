@@ -16,7 +16,7 @@ enum limits {
 	MAX_CHUNKS = 16384,
 	MEMBERS_PER_CHUNK = 29, /* a chunk is 256 bytes */
 	WAYS = 8,
-	BUCKETS = 16384, /* x 8 slots x 64 bytes = 8 MiB: a small table stays in the cache */
+	BUCKETS = 65536, /* x 8 slots x 64 bytes = 32 MiB: half a million connections */
 	CLOCK_SHIFT = 6, /* a clock unit is 64 jiffies: 64 to 640 ms */
 };
 

@@ -10,6 +10,7 @@
 typedef struct __sk_buff context;
 
 #include "forward.h"
+#include "fragments.h"
 #include "hop.h"
 #include "icmp.h"
 
@@ -69,6 +70,8 @@ static __always_inline bool rewrite(context *ctx, const struct packet *p,
 		ip->saddr = r->address;
 	else
 		ip->daddr = r->address;
+	if (is_later_fragment(p)) /* the checksum is in the first one, and covers them all */
+		return true;
 	if (bpf_l4_csum_replace(ctx, check, old_address, r->address,
 				flags | BPF_F_PSEUDO_HDR | sizeof(r->address)))
 		return false;
@@ -172,7 +175,8 @@ static __always_inline bool read_packet(context *ctx, struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	if (data + ETH_LEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end) {
+	if (data + ETH_LEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end &&
+	    end - data < (long)ctx->len) {
 		bpf_skb_pull_data(ctx, ctx->len < 128 ? ctx->len : 128);
 		data = (void *)(long)ctx->data;
 		end = (void *)(long)ctx->data_end;

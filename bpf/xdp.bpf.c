@@ -146,7 +146,8 @@ int onevip_xdp(context *ctx)
 	struct packet p = {};
 
 	/* fragments need the tc door; so does a frame to a group address */
-	if (!parse(data, end, &p) || (p.fragment & bpf_htons(MORE_FRAGMENTS)) ||
+	if (!parse(data, end, &p) ||
+	    (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)) ||
 	    (((struct ethhdr *)data)->h_dest[0] & 1))
 		return not_ours();
 	return direct(ctx, &p);

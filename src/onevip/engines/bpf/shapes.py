@@ -31,7 +31,7 @@ class Limits(IntEnum):
     MAX_CHUNKS = 16384
     MEMBERS_PER_CHUNK = 29
     WAYS = 8
-    BUCKETS = 16384
+    BUCKETS = 65536
     CLOCK_SHIFT = 6
 
 

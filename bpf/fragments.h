@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * fragments.h - later fragments of a datagram follow the first one, which alone has ports.
+ *
+ * For fragments that arrive in order. One that overtakes its first is none of ours: the IP stack
+ * keeps it until it forgets it, and the datagram is lost.
+ */
+#pragma once
+
+#include "packet.h"
+
+/* What a packet is to a connection. */
+enum kind { UNKNOWN, REQUEST, REPLY, DEAD };
+
+/* Where a packet goes once its connection has been found or made. */
+struct way {
+	__u32 index; /* of the real server */
+	__be32 vip;  /* of a reply: where it is to come from */
+	__be16 vip_port;
+	__u8 method; /* of a request */
+	__u8 kind;
+};
+
+struct fragment_key {
+	__be32 source;
+	__be32 destination;
+	__be16 id;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct fragment_key);
+	__type(value, struct way);
+} fragments SEC(".maps");
+
+static __always_inline bool is_later_fragment(const struct packet *p)
+{
+	return p->fragment & bpf_htons(FRAGMENT_OFFSET);
+}
+
+static __always_inline bool is_first_fragment(const struct packet *p)
+{
+	return (p->fragment & bpf_htons(MORE_FRAGMENTS)) && !is_later_fragment(p);
+}
+
+static __always_inline struct fragment_key fragment_key_of(const struct packet *p)
+{
+	return (struct fragment_key){
+		.source = p->source.word[3],
+		.destination = p->destination.word[3],
+		.id = p->id,
+		.protocol = p->protocol,
+	};
+}
+
+static __always_inline void remember_fragments(const struct packet *p, struct way *way,
+					       enum kind kind)
+{
+	struct fragment_key key = fragment_key_of(p);
+
+	way->kind = kind;
+	bpf_map_update_elem(&fragments, &key, way, BPF_ANY);
+}
+
+static __always_inline enum kind find_fragment(const struct packet *p, struct way *way)
+{
+	struct fragment_key key = fragment_key_of(p);
+	const struct way *first = bpf_map_lookup_elem(&fragments, &key);
+
+	if (!first)
+		return UNKNOWN;
+	*way = *first;
+	return way->kind;
+}
