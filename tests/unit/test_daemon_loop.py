@@ -14,17 +14,19 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from onevip.command import run as command
 from onevip.command.environment import Environment
-from onevip.daemon import links, log, loop, run
+from onevip.config import load
+from onevip.daemon import links, log, loop, run, watch_file
 from onevip.daemon.ownership import AlreadyRunning
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.memory import MemoryEngine
-from onevip.model import ConfigError, OnevipError, UsageError
+from onevip.model import ConfigError, Configuration, OnevipError, UsageError
 
 pytestmark = pytest.mark.usefixtures("short_timers")
 
@@ -41,6 +43,11 @@ virtual=10.20.0.100:80
 def short_timers(monkeypatch):
     monkeypatch.setattr(loop, "TICK_S", 0.01)
     monkeypatch.setattr(loop, "RETRY_S", 0.01)
+    monkeypatch.setattr(watch_file, "SETTLE_S", 0.01)
+
+
+def load_with_short_interval(file: str) -> Configuration:
+    return replace(load(file), check_interval_s=0.01)
 
 
 class Telling(logging.Handler):
@@ -150,7 +157,28 @@ def test_autoreload_notices_a_new_content_and_tells_a_broken_one_once(tmp_path):
         await telling.said("weight 7 -> 2")
         assert telling.lines == []
 
-    living(tmp_path, story, text)
+    living(tmp_path, story, text, load=load_with_short_interval)
+
+
+def test_without_autoreload_the_file_is_left_alone(tmp_path):
+    ticks = asyncio.Semaphore(0)
+
+    async def story(telling, engine, file):
+        file.write_text("nonsense")
+        for _ in range(20):
+            await ticks.acquire()
+        assert telling.lines == []
+
+    living(tmp_path, story, load=load_with_short_interval, on_tick=ticks.release)
+
+
+def test_interfaces_are_followed_from_the_start(tmp_path, monkeypatch):
+    followed = []
+    monkeypatch.setattr(
+        MemoryEngine, "follow_interfaces", lambda _: followed.append(1), raising=False
+    )
+    living(tmp_path, nothing_happens)
+    assert followed == [1]
 
 
 def test_a_broken_file_ends_the_start(tmp_path):
@@ -282,18 +310,21 @@ def wait_for(daemon: subprocess.Popen[bytes], part: bytes) -> bytes:
             return line
 
 
-def test_a_second_signal_ends_a_stop_that_hangs_and_the_lock_goes_with_the_process(tmp_path):
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_stop_that_hangs(tmp_path, again):
     with process(tmp_path) as daemon:
         line = wait_for(daemon, b"started on")
         assert b" onevip[%d]: started on" % daemon.pid in line
         daemon.send_signal(signal.SIGTERM)
         wait_for(daemon, b"hanging")
-        daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(10) == -signal.SIGTERM
-    with process(tmp_path) as daemon:
-        wait_for(daemon, b"started on")
-    with process(tmp_path) as daemon:
-        wait_for(daemon, b"started on")
+        daemon.send_signal(again)
+        assert daemon.wait(10) == -again
+
+
+def test_a_killed_daemon_leaves_no_lock(tmp_path):
+    for _ in range(2):
+        with process(tmp_path) as daemon:
+            wait_for(daemon, b"started on")
 
 
 # The parts.
@@ -367,10 +398,12 @@ def test_a_burst_of_link_messages_is_one_call(monkeypatch):
             calls.append(1)
             called.set()
 
-        watch = links.Links(changed, debounce_s=0.01)
+        watch = links.Links(changed, debounce_s=0.05)
         watch.start()
         for _ in range(5):
             there.send(b"a link")
+            await asyncio.sleep(0)  # each is read by itself
+            await asyncio.sleep(0)
         await asyncio.wait_for(called.wait(), 10)
         assert calls == [1]
         called.clear()

@@ -97,10 +97,11 @@ def test_probes_begin_one_interval_apart():
 def test_first_probes_are_spread_and_the_second_take_their_own_place_in_the_interval():
     async def story(bench):
         bench.checker.watch(check(n) for n in range(1, 201))
-        await bench.clock.advance(9)
+        await bench.clock.advance(19)
 
     bench = Bench(chance=0.5).run(story)
-    assert {round(at, 2) for at, _ in bench.begun} == {0.1, 5.1}  # half of 200/1000 s, of 10 s
+    # Half of 200/1000 s, then half an interval, then whole ones.
+    assert {round(at, 2) for at, _ in bench.begun} == {0.1, 5.1, 15.1}
 
 
 def test_a_slow_probe_delays_no_other_and_not_its_own_next_one_by_more_than_itself():
