@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onevip.engines.memory import MemoryEngine
@@ -81,6 +82,7 @@ few = st.lists(
 
 
 @given(few, few)
+@example([REAL, replace(OTHER, weight=0)], [replace(REAL, weight=0), OTHER])
 def test_a_service_with_weight_before_and_after_has_weight_all_the_way(before, after):
     def has_weight(table: Table) -> bool:
         return any(not real.is_quiescent for real in table.get(WEB).real_servers)
