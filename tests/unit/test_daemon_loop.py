@@ -26,7 +26,7 @@ from onevip.daemon import links, log, loop, run, watch_file
 from onevip.daemon.ownership import AlreadyRunning
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.memory import MemoryEngine
-from onevip.model import ConfigError, Configuration, OnevipError, UsageError
+from onevip.model import ConfigError, Configuration, OnevipError, Table, UsageError
 
 pytestmark = pytest.mark.usefixtures("short_timers")
 
@@ -172,6 +172,23 @@ def test_without_autoreload_the_file_is_left_alone(tmp_path):
     living(tmp_path, story, load=load_with_short_interval, on_tick=ticks.release)
 
 
+def test_an_engine_is_adopted_first_and_looked_after_each_second(tmp_path, monkeypatch):
+    calls = []
+
+    def note(name: str, said: list[str]) -> Callable[[object], list[str]]:
+        return lambda _: calls.append(name) or said
+
+    monkeypatch.setattr(MemoryEngine, "adopt", note("adopt", ["programs replaced"]), raising=False)
+    monkeypatch.setattr(MemoryEngine, "upkeep", note("upkeep", ["mended"]), raising=False)
+
+    async def story(telling, engine, file):
+        await telling.said("mended")
+        assert "mended" not in telling.lines  # told once
+
+    living(tmp_path, story)
+    assert calls[:2] == ["adopt", "upkeep"]
+
+
 def test_interfaces_are_followed_from_the_start(tmp_path, monkeypatch):
     followed = []
     monkeypatch.setattr(
@@ -203,7 +220,7 @@ def test_ticks_and_surroundings_may_fail(tmp_path):
         ticks.append(1)
         raise OnevipError("planted tick")
 
-    def surroundings() -> list[str]:
+    def surroundings(table: Table) -> list[str]:
         if ticks:
             raise ZeroDivisionError
         return ["the VIP 10.20.0.100 is on no interface"]
@@ -223,9 +240,13 @@ def test_warnings_of_the_file_and_the_surroundings_are_told(tmp_path):
         file.write_text(CF.replace("gate 2", "gate -w 2"))
         os.kill(os.getpid(), signal.SIGHUP)
         told.append(await telling.said("'-w' before the weight"))
-        told.append(await telling.said("planted surroundings"))
+        told.append(await telling.said("planted surroundings of 1 service"))
 
-    living(tmp_path, story, surroundings=lambda: ["planted surroundings"])
+    living(
+        tmp_path,
+        story,
+        surroundings=lambda table: [f"planted surroundings of {len(table)} service"],
+    )
     assert told[0].startswith(f"{tmp_path}/lb.cf:4: ")
 
 

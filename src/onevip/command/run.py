@@ -8,6 +8,7 @@ import contextlib
 import resource
 from pathlib import Path
 
+from onevip import namespace
 from onevip.command.environment import Environment
 from onevip.model import UsageError
 
@@ -32,17 +33,15 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
     import asyncio
 
     from onevip.daemon import log, run
+    from onevip.host import surroundings
 
     log.to(environment.stderr)
     _raise_descriptor_limit()
+    # Where daemons of this network namespace keep their files.
+    run_directory = Path(environment.state_directory) / namespace.identity()
     return asyncio.run(
-        run(files[0], environment.engine(), run_directory(environment.state_directory))
+        run(files[0], environment.engine(), run_directory, surroundings=surroundings.look)
     )
-
-
-def run_directory(state_directory: str) -> Path:
-    """Where daemons of this network namespace keep their files."""
-    return Path(state_directory) / str(Path("/proc/self/ns/net").stat().st_ino)
 
 
 def _raise_descriptor_limit() -> None:

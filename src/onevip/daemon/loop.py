@@ -6,6 +6,7 @@ Short on purpose: what is to be done is decided in `director`, here only when.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import threading
@@ -24,13 +25,13 @@ from onevip.health import Checker, State
 from onevip.health.matcher import Matcher
 from onevip.health.prober import attempt
 from onevip.health.probes import probes
-from onevip.model import Check, Configuration, OnevipError
+from onevip.model import Check, Configuration, OnevipError, Table
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Load = Callable[[str], Configuration]
-Surroundings = Callable[[], list[str]]
+Surroundings = Callable[[Table], list[str]]
 
 #: Verdicts that come together change the table together.
 GATHER_S = 0.01
@@ -38,11 +39,11 @@ RETRY_S = 1.0
 TICK_S = 1.0
 
 
-def _nothing() -> None:
-    """The default of what is called each second."""
+def _nothing() -> list[str]:
+    return []
 
 
-def _no_warnings() -> list[str]:
+def _no_warnings(_: Table) -> list[str]:
     return []
 
 
@@ -51,11 +52,15 @@ async def run(
     engine: Engine,
     run_directory: Path,
     *,
-    on_tick: Callable[[], None] = _nothing,
+    on_tick: Callable[[], list[str] | None] = _nothing,
     surroundings: Surroundings = _no_warnings,
     load: Load = load,
 ) -> int:
     """Keep the table of this engine as the file and the real servers' health want it.
+
+    `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
+    what they return is logged. An engine may have `adopt` (called first), `follow_interfaces` and
+    `upkeep` (each second).
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -83,15 +88,15 @@ class Daemon:
         engine: Engine,
         ownership: Ownership,
         *,
-        on_tick: Callable[[], None],
+        on_tick: Callable[[], list[str] | None],
         surroundings: Surroundings,
         load: Load,
     ) -> None:
         self.stopping = asyncio.Event()
         self._file = file
         self._engine = engine
-        self._on_tick = _Guarded(on_tick)
-        self._follow = _Guarded(getattr(engine, "follow_interfaces", _nothing))
+        self._each_second = (_Guarded(on_tick), _Guarded(_optional(engine, "upkeep")))
+        self._follow = _Guarded(_optional(engine, "follow_interfaces"))
         self._surroundings = surroundings
         self._load = load
         self._matcher = Matcher()
@@ -113,12 +118,14 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         watch = WatchFile(self._file)
         configuration = self._load(self._file)
+        for line in _optional(self._engine, "adopt")() or ():
+            log.info("%s", line)
         self._director.start(configuration)
-        self._tell_warnings(configuration)
         log.info("started on %s: %s", self._file, _size(configuration))
         self._links.start()
         self._follow()
         self._tasks = [
+            loop.create_task(self._tell_warnings(configuration)),
             loop.create_task(self._tick()),
             loop.create_task(self._reload_when_wanted(watch)),
             loop.create_task(self._watch(watch)),
@@ -164,6 +171,8 @@ class Daemon:
             self._converging = loop.call_later(delay_s, self._converge)
 
     def _converge(self) -> None:
+        if self._converging:
+            self._converging.cancel()
         self._converging = None
         if not self._director.converge():
             self._wake(RETRY_S)
@@ -171,7 +180,8 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._on_tick()
+            for call in self._each_second:
+                call()
 
     async def _watch(self, watch: WatchFile) -> None:
         """autoreload: look at the file each checkinterval."""
@@ -196,38 +206,47 @@ class Daemon:
                 log.exception("not reloaded, the last good configuration stays in force")
             else:
                 log.info("reloaded %s: %s", self._file, _size(configuration))
-                self._tell_warnings(configuration)
+                self._converge()
+                await self._tell_warnings(configuration)
 
-    def _tell_warnings(self, configuration: Configuration) -> None:
+    async def _tell_warnings(self, configuration: Configuration) -> None:
         for warning in configuration.warnings:
             log.warning("%s", warning)
         try:
-            for warning in self._surroundings():
+            table = self._engine.read()
+            for warning in await _in_thread(lambda: self._surroundings(table)):
                 log.warning("%s", warning)
         except Exception:
             log.exception("the surroundings could not be looked at")
 
 
-class _Guarded:
-    """A call whose failure is logged, once for each reason, and ends nothing."""
+def _optional(engine: Engine, name: str) -> Callable[[], list[str] | None]:
+    """A method that not every engine has."""
+    found: Callable[[], list[str] | None] = getattr(engine, name, _nothing)
+    return found
 
-    def __init__(self, function: Callable[[], object]) -> None:
+
+class _Guarded:
+    """A call whose failure is logged and ends nothing; its words too, each time they are new."""
+
+    def __init__(self, function: Callable[[], list[str] | None]) -> None:
         self._function = function
-        self._trouble = ""
+        self._said: list[str] = []
 
     def __call__(self) -> None:
-        trouble = ""
         try:
-            self._function()
+            said = self._function() or []
+            level = logging.WARNING
         except OnevipError as error:
-            trouble = str(error)
-            if trouble != self._trouble:
-                log.error("%s", trouble)
+            said, level = [str(error)], logging.ERROR
         except Exception as error:
-            trouble = repr(error)
-            if trouble != self._trouble:
+            said, level = [f"{type(error).__name__}: {error}"], logging.ERROR
+            if said != self._said:
                 log.exception("%s failed", self._function)
-        self._trouble = trouble
+        for line in said:
+            if line not in self._said:
+                log.log(level, "%s", line)
+        self._said = said
 
 
 def _size(configuration: Configuration) -> str:
@@ -254,7 +273,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
             result = function()
         except Exception as raised:  # noqa: BLE001 - handed on to who awaits
             error = raised
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=work, daemon=True).start()
