@@ -14,7 +14,8 @@ class ConfigError(OnevipError):
     """
 
     def __init__(self, file: str, line: int, message: str, hint: str = "") -> None:
-        super().__init__(f"{file}:{line}: {message}" + (f"; {hint}" if hint else ""))
+        place = f"{file}:{line}" if line else file  # 0: the file as a whole
+        super().__init__(f"{place}: {message}" + (f"; {hint}" if hint else ""))
         self.file = file
         self.line = line
         self.message = message
