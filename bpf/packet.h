@@ -13,6 +13,7 @@
 #define FRAGMENT_OFFSET 0x1fff
 #define MORE_FRAGMENTS 0x2000
 #define DONT_FRAGMENT 0x4000
+#define FTP_DATA 20
 
 /* A TCP packet's event, in the order in which the kernel tests the flags (spec ipvs 3.2). */
 enum event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
@@ -54,6 +55,7 @@ static __always_inline __u8 tcp_event(const struct tcphdr *tcp)
 /*
  * Reads Ethernet, IPv4 and TCP or UDP from linear data. False: nothing that a service could
  * name (another protocol, a cut header), so it is none of ours. A later fragment has no ports.
+ * That the frame holds the whole packet is the door's to see.
  */
 static __always_inline bool parse(const void *data, const void *end, struct packet *p)
 {
@@ -61,7 +63,7 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 	const struct iphdr *ip = data + ETH_LEN;
 	const struct udphdr *udp;
 	const struct tcphdr *tcp;
-	__u32 ip_len;
+	__u32 ip_len, needed;
 
 	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
 		return false;
@@ -88,6 +90,7 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 		p->syn = tcp->syn;
 		p->opens = tcp->syn && !tcp->rst;
 		p->headers = ip_len + tcp->doff * 4;
+		needed = ip_len + sizeof(*tcp);
 	} else if (p->protocol == IPPROTO_UDP) {
 		if ((void *)(udp + 1) > end)
 			return false;
@@ -95,10 +98,15 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 		p->syn = 0;
 		p->opens = 1;
 		p->headers = ip_len + sizeof(*udp);
+		needed = p->headers;
 	} else {
 		return false;
 	}
 	p->source_port = udp->source;
 	p->destination_port = udp->dest;
-	return true;
+	/* IPVS never schedules what comes from FTP's data port */
+	if (p->source_port == bpf_htons(FTP_DATA))
+		p->opens = 0;
+	/* what follows a shorter IP packet is padding; GSO packets over 64 KiB say 0 */
+	return !p->length || p->length >= needed;
 }

@@ -184,9 +184,10 @@ static __always_inline bool read_packet(context *ctx, struct packet *p)
 	if (!parse(data, end, p))
 		return false;
 	/* GSO packets over 64 KiB say 0; short frames are padded, so the header counts else */
-	if (!p->length)
+	if (!p->length && ctx->gso_size)
 		p->length = ctx->len - ETH_LEN;
-	return true;
+	/* the IP stack throws away what was cut: it shall see it */
+	return p->length && p->length <= ctx->len - ETH_LEN;
 }
 
 SEC("tc")

@@ -150,5 +150,7 @@ int onevip_xdp(context *ctx)
 	    (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)) ||
 	    (((struct ethhdr *)data)->h_dest[0] & 1))
 		return not_ours();
+	if (!p.length || ETH_LEN + p.length > (__u32)((long)end - (long)data))
+		return not_ours();
 	return direct(ctx, &p);
 }
