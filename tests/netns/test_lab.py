@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from netns.clusters import prefix
+from netns.clusters import prefix, serve
 from onevip.lab import Cluster, LabError
 from onevip.lab.cluster import ONEVIP, only_one
 from onevip.lab.namespace import NAMESPACES, is_running
+from onevip.namespace import RUN
 
 
 def namespaces(of: str) -> list[str]:
@@ -40,6 +42,17 @@ def test_down_leaves_nothing_behind() -> None:
         pids = processes_of(cluster)
         assert len(pids) >= 3
     assert_gone(cluster, pids)
+
+
+def test_down_leaves_no_pins_and_no_files_about_its_namespaces() -> None:
+    def kept() -> set[Path]:
+        return {path for folder in (RUN, RUN / "bpf") for path in folder.glob("[0-9]*-*")}
+
+    before = kept()
+    with Cluster("ipip", prefix()) as cluster:
+        serve(cluster)
+        assert len(kept() - before) >= 3
+    assert kept() - before == set()
 
 
 def test_a_failure_while_building_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,10 +186,11 @@ class Cluster:
 
         Those of a namespace that is gone would only be swept when another one is loaded.
         """
-        for name in ("director", *REAL_SERVERS):
+        undo = dict.fromkeys(REAL_SERVERS, ("real", "stop")) | {"director": ("detach", "--unload")}
+        for name, argv in undo.items():
             if self.host(name).exists():
                 with suppress(LabError):  # nothing loaded, or nothing that works
-                    self.onevip(name, "detach", "--unload")
+                    self.onevip(name, *argv)
 
     def exists(self) -> bool:
         return self.host("switch").exists()

@@ -130,7 +130,7 @@ class Walkthrough:
 
     def build(self) -> None:
         with self.narrator.step(
-            "a client, a director and two real servers in network namespaces, Apache on three"
+            "a client, a director, two real servers; Apache on the last three"
         ) as shown:
             self.cluster.up()
             hosts = [f"{name:<9} {ip:<12} {MACS[name]}" for name, ip in ADDRESSES.items()]
@@ -138,7 +138,7 @@ class Walkthrough:
 
     def start(self) -> None:
         with self.narrator.step(
-            "onevip run ldirectord.cf: both real servers pass their check and get weight 2"
+            "onevip run ldirectord.cf: both real servers are checked: weight 2"
         ) as shown:
             shown.append(self.cluster.write_file())
             self.cluster.start_daemon()
@@ -180,9 +180,9 @@ class Walkthrough:
 
     def look_at_the_wire(self) -> None:
         announcement = {
-            "gate": "on the wire: only the MAC changes, and the reply goes straight to the client",
-            "masq": "on the wire: the address is rewritten, and the reply passes the director",
-            "ipip": "on the wire: an outer header to the real server, the reply goes straight back",
+            "gate": "on the wire: only the MAC changes, the reply goes straight back",
+            "masq": "on the wire: addresses are rewritten, the reply passes the director",
+            "ipip": "on the wire: an outer header, the reply goes straight back",
         }
         with self.narrator.step(announcement[self.cluster.method]) as shown:
             web = f"host {CLIENT} and tcp port 80"
@@ -236,7 +236,7 @@ class Walkthrough:
 
     def reload(self) -> None:
         with self.narrator.step(
-            "quiescent=no written into the file: reloaded, dead servers leave the table"
+            "quiescent=no in the file: reloaded, the dead leave the table"
         ) as shown:
             self.cluster.write_file(quiescent=False)
             took = eventually(lambda: not self.weights(), NOTICED_S, "they stay in the table")
