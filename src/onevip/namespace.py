@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 RUN = Path("/run/onevip")
@@ -15,10 +16,16 @@ def inode() -> int:
 
 
 def cookie() -> int:
-    """The kernel's number of this namespace: unique since boot, never reused."""
+    """The kernel's number of this namespace: unique since boot, never reused.
+
+    0 on a kernel that has none; it is too old for everything else, and loading says so.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as anything:
-        raw = anything.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-    return int.from_bytes(raw, "little")
+        try:
+            raw = anything.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
+    return int.from_bytes(raw, sys.byteorder)
 
 
 def identity() -> str:

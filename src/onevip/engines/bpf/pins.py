@@ -2,7 +2,7 @@
 
 /run/onevip/bpf is a bpffs of our own: it stays visible under `ip netns exec`, which hides
 /sys/fs/bpf. Below it `<inode>-<cookie>/` of each namespace holds every map, program and link.
-Regular files cannot live there, so the writers' lock is on the directory above it.
+Regular files cannot live there, so the writers' lock is on its root directory.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def _mount_seen_by(process: Path) -> int:
 def writer_lock() -> Iterator[Path]:
     """One writer at a time on this machine; a killed one's lock is released by the kernel."""
     path = mounted_root()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    mount_point = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # 0700: nobody else can hold it
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+        fcntl.flock(mount_point, fcntl.LOCK_EX)
         yield path
     finally:
-        os.close(directory)
+        os.close(mount_point)
 
 
 def directory() -> Path | None:
