@@ -55,7 +55,7 @@ def test_an_old_libbpf_is_named_with_its_version(monkeypatch: pytest.MonkeyPatch
 
 def test_a_bpffs_that_cannot_be_mounted_says_how_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pins, "root", lambda: None)
-    monkeypatch.setattr(pins, "_mount_seen_by", lambda process: errno.EPERM)
+    monkeypatch.setattr(pins, "_mount_seen_by", lambda _: errno.EPERM)
     with pytest.raises(DataplaneError, match="mount -t bpf bpf /run/onevip/bpf") as caught:
         pins.mounted_root()
     assert caught.value.errno == errno.EPERM
