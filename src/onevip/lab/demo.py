@@ -214,7 +214,7 @@ class Walkthrough:
             self.cluster.web_servers["rs1"].start()
             self.cluster.web_servers["rs1"].wait_until_ready()
             took = eventually(
-                lambda: self.weights().get("rs1") == 2, NOTICED_S, "it gets no weight again"
+                lambda: self.weights().get("rs1") == 2, READY_S, "it gets no weight again"
             )
             pages = [self.get() for _ in range(4)]
             observe(set(pages) == set(PAGES.values()), f"not both serve: {pages}")
@@ -226,7 +226,7 @@ class Walkthrough:
                 self.cluster.web_servers[name].stop()
             eventually(
                 lambda: self.weights() == {"rs1": 0, "rs2": 0} and "127.0.0.1:80" in self.table(),
-                NOTICED_S,
+                READY_S,
                 "the fallback server is not in the table",
             )
             pages = [self.get() for _ in range(3)]
@@ -239,13 +239,13 @@ class Walkthrough:
             "quiescent=no in the file: reloaded, the dead leave the table"
         ) as shown:
             self.cluster.write_file(quiescent=False)
-            took = eventually(lambda: not self.weights(), NOTICED_S, "they stay in the table")
+            took = eventually(lambda: not self.weights(), READY_S, "they stay in the table")
             shown.append(f"gone after {took:.1f} s")
             self.cluster.web_servers["rs2"].start()
             self.cluster.web_servers["rs2"].wait_until_ready()
             eventually(
                 lambda: self.weights() == {"rs2": 2} and "127.0.0.1:80" not in self.table(),
-                NOTICED_S,
+                READY_S,
                 "real server 2 does not come back",
             )
             observe(self.get() == PAGES["rs2"], "real server 2 does not serve")
