@@ -72,3 +72,23 @@ def test_traffic_follows_a_real_server_whose_mac_changes_without_a_daemon(gate: 
         real.ip(f"link set eth0 address {MACS[name].replace('02:', '06:', 1)}")
     wait_for(lambda: MOVED in gate.director.run("ip", "neigh"), "the new MAC", gate)
     assert {gate.get() for _ in range(4)} == set(PAGES.values())
+
+
+def test_a_new_interface_gets_its_door_from_the_daemon(gate: Cluster) -> None:
+    gate.director.ip("link add later0 type veth peer name later1", "link set later0 up")
+
+    def doors() -> dict[str, str]:
+        shown = gate.onevip("director", "attach", "--show").splitlines()
+        return {line.split()[0]: line.split()[1] for line in shown if line.startswith("later")}
+
+    wait_for(lambda: doors() == {"later0": "tc", "later1": "tc"}, "doors", gate)
+    gate.director.ip("link del later0")
+    assert doors() == {}
+
+
+def test_xdp_falls_back_with_the_reason(gate: Cluster) -> None:
+    said = gate.onevip("director", "attach", "lo", "--door", "xdp")
+    assert said == "lo: tc, because xdp on lo: this interface has no driver for it\n"
+    gate.director.ip("link add br9 type bridge")
+    said = gate.onevip("director", "attach", "br9", "--door", "xdp")
+    assert said.startswith("br9: tc, because xdp on br9: its driver has no native XDP")

@@ -111,20 +111,9 @@ def _marked(name: str) -> bool:
     return (namespace.run_directory() / name).exists()
 
 
-def link_lives(pinned: Path) -> bool:
-    """Whether a pinned link still has its interface."""
-    if not pinned.exists():
-        return False
-    link = libbpf.get_pinned(pinned)
-    try:
-        return libbpf.link_ifindex(link) != 0
-    finally:
-        os.close(link)
-
-
 def _swap_link(pinned: Path, program: int) -> bool:
     """Give a living link another program. False: there is none (a dead one is unpinned)."""
-    if not link_lives(pinned):
+    if not libbpf.link_lives(pinned):
         pinned.unlink(missing_ok=True)
         return False
     link = libbpf.get_pinned(pinned)
@@ -168,7 +157,7 @@ class Hook:
         return libbpf.clsact_program(self.where.index, *self.place.clsact) is not None
 
     def is_attached(self) -> bool:
-        return link_lives(self._pinned) or self._has_filter()
+        return libbpf.link_lives(self._pinned) or self._has_filter()
 
     def attach(self, program: int) -> None:
         """Attach, or swap what is attached for this program. Idempotent, loses no packet."""
@@ -294,7 +283,7 @@ class Doors:
         """
         problems = []
         for pinned in self._links.iterdir():
-            if not link_lives(pinned):
+            if not libbpf.link_lives(pinned):
                 pinned.unlink()
         wants_egress = self._serves_here()
         for where in interfaces():
@@ -315,7 +304,7 @@ class Doors:
         for where in interfaces():
             if self._tc(where).is_attached():
                 self._attach_tc(where)
-            if link_lives(self._xdp(where)):
+            if libbpf.link_lives(self._xdp(where)):
                 self._attach_xdp(where)
 
     def show(self) -> list[Door]:
@@ -323,7 +312,7 @@ class Doors:
         return [self._shown(where) for where in interfaces()]
 
     def _shown(self, where: Interface) -> Door:
-        has_xdp, has_tc = link_lives(self._xdp(where)), self._tc(where).is_attached()
+        has_xdp, has_tc = libbpf.link_lives(self._xdp(where)), self._tc(where).is_attached()
         names = (("xdp",) if has_xdp else ()) + (("tc",) if has_tc else ())
         if not where.has_ethernet:
             why = "its packets have no Ethernet header"

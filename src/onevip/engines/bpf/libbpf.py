@@ -297,6 +297,17 @@ def link_ifindex(link: int) -> int:
     return int.from_bytes(object_info(link)[16:20], "little")
 
 
+def link_lives(pinned: Path) -> bool:
+    """Whether a pinned link still has its interface."""
+    if not pinned.exists():
+        return False
+    link = get_pinned(pinned)
+    try:
+        return link_ifindex(link) != 0
+    finally:
+        os.close(link)
+
+
 def _hook(ifindex: int, point: int) -> Any:
     return C.byref(_TcHook(sz=C.sizeof(_TcHook), ifindex=ifindex, point=point))
 

@@ -19,7 +19,6 @@ from onevip.engines.bpf import libbpf
 from onevip.model import DataplaneError
 
 BPFFS = namespace.RUN / "bpf"
-LOOPBACK = 1
 
 
 def _is_mounted(mountinfo: Path) -> bool:
@@ -141,25 +140,20 @@ def sweep_dead(base: Path) -> None:
     alive = _live_inodes()
     mine = namespace.identity()
     for path in base.iterdir():
-        inode, _, rest = path.name.partition("-")
-        if path.name == mine or not path.is_dir():
+        if not path.is_dir():
             continue
-        reused = path.name.startswith(f"{namespace.inode()}-")
-        unfinished = rest.endswith("-new")
-        if unfinished or reused or (inode not in alive and not _loopback_lives(path)):
-            remove_tree(path)
+        inode = path.name.partition("-")[0]
+        if path.name.endswith("-new"):
+            remove_tree(path)  # nobody else loads: we hold the lock
+        elif path.name != mine and not path.name.startswith(f"{mine}-"):
+            reused = inode == str(namespace.inode())
+            if reused or (inode not in alive and not _has_living_link(path / "links")):
+                remove_tree(path)
 
 
-def _loopback_lives(path: Path) -> bool:
-    """A namespace without processes or names may still be held open: its lo tells."""
-    link = path / "links" / f"tc-{LOOPBACK}"
-    if not link.exists():
-        return False
-    fd = libbpf.get_pinned(link)
-    try:
-        return libbpf.link_ifindex(fd) != 0
-    finally:
-        os.close(fd)
+def _has_living_link(links: Path) -> bool:
+    """A namespace without processes or names may still be held open: its interfaces tell."""
+    return links.is_dir() and any(libbpf.link_lives(link) for link in links.iterdir())
 
 
 def _live_inodes() -> set[str]:

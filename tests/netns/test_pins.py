@@ -1,0 +1,85 @@
+"""Pins of namespaces: kept while theirs lives, swept when it has gone, never another's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from netns.clusters import prefix
+from onevip.lab.namespace import Namespace
+
+BPFFS = Path("/run/onevip/bpf")
+ONEVIP = (sys.executable, "-m", "onevip")
+
+
+@contextmanager
+def namespace(name: str) -> Iterator[Namespace]:
+    host = Namespace(name)
+    host.create()
+    try:
+        host.ip("link set lo up")
+        yield host
+    finally:
+        host.remove()
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Namespace, Namespace]]:
+    start = prefix()
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(namespace(f"{start}{name}")) for name in ("one", "two"))
+        yield one, two
+        for host in (one, two):
+            host.run(*ONEVIP, "real", "stop", "--vip", "10.20.0.100")
+            host.run(*ONEVIP, "detach", "--unload")
+
+
+def identity(host: Namespace) -> str:
+    program = "from onevip import namespace; print(namespace.identity())"
+    return host.run(sys.executable, "-c", program).strip()
+
+
+def add_service(host: Namespace) -> None:
+    host.run(*ONEVIP, "ipvsadm", "-A", "-t", "10.20.0.100:80")
+
+
+def test_a_director_that_is_also_a_real_server_keeps_both(
+    hosts: tuple[Namespace, Namespace],
+) -> None:
+    one, two = hosts
+    one.run(*ONEVIP, "real", "start", "--vip", "10.20.0.100", "--method", "ipip")
+    two.run(*ONEVIP, "real", "start", "--vip", "10.20.0.100", "--method", "ipip")
+    add_service(one)
+    add_service(two)
+    for host in hosts:
+        host.run(*ONEVIP, "real", "status", "--vip", "10.20.0.100", "--method", "ipip")
+        assert (BPFFS / identity(host)).is_dir()
+        assert (BPFFS / f"{identity(host)}-real").is_dir()
+
+
+def test_the_table_of_a_namespace_that_is_gone_is_swept_by_the_next_load(
+    hosts: tuple[Namespace, Namespace],
+) -> None:
+    one, two = hosts
+    add_service(one)
+    gone = identity(one)
+    one.remove()
+    assert (BPFFS / gone).is_dir()
+    add_service(two)
+    assert not (BPFFS / gone).exists()
+    one.create()
+    assert "10.20.0.100" not in one.run(*ONEVIP, "ipvsadm", "-Ln")
+
+
+def test_what_a_killed_load_left_is_swept(hosts: tuple[Namespace, Namespace]) -> None:
+    one, two = hosts
+    add_service(one)
+    unfinished = BPFFS / "1-1-new"
+    (unfinished / "maps").mkdir(parents=True)
+    add_service(two)
+    assert not unfinished.exists()
+    assert "10.20.0.100:80" in one.run(*ONEVIP, "ipvsadm", "-Ln")
