@@ -225,11 +225,14 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 	if (find(&key, hash_of(s, &key), SIDE_VIP, connection)) {
 		if (is_reused(p, connection->control) && release(s, connection))
 			return UNKNOWN;
+		/* its real server was deleted: state and timer stay until that is back */
+		real = real_at(READ_ONCE(connection->slot->real));
+		if (!real || real->state != SLOT_USED)
+			return DEAD;
 		if (!touch(connection, p, false, &way->index))
 			return UNKNOWN;
 		way->method = method_of(connection->control);
-		real = real_at(way->index);
-		return real && real->state == SLOT_USED ? REQUEST : DEAD;
+		return REQUEST;
 	}
 	key = reply_key(p);
 	if (!find(&key, hash_of(s, &key), SIDE_REAL, connection) ||
