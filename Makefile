@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bpf check test demo lab-up lab-down clean
+.PHONY: help setup bpf check test vm demo lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,10 @@ check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tes
 	$(BIN)/pytest -q tests/unit
 
 test: setup bpf ## every test; as root also packets through BPF and real traffic
-	@$(BIN)/pytest --durations=10
+	@$(BIN)/pytest --durations=10 --ignore=tests/vm
+
+vm: setup bpf ## real traffic under the oldest supported kernel, in qemu (minutes)
+	@$(BIN)/pytest tests/vm
 
 demo: setup bpf ## the walkthrough: a cluster in network namespaces (root)
 	@$(BIN)/onevip demo

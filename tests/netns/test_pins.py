@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netns.clusters import prefix
-from onevip.lab.namespace import Namespace
+from onevip.lab.namespace import ENVIRONMENT, LabError, Namespace
 
 BPFFS = Path("/run/onevip/bpf")
 ONEVIP = (sys.executable, "-m", "onevip")
@@ -83,3 +84,34 @@ def test_what_a_killed_load_left_is_swept(hosts: tuple[Namespace, Namespace]) ->
     add_service(two)
     assert not unfinished.exists()
     assert "10.20.0.100:80" in one.run(*ONEVIP, "ipvsadm", "-Ln")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ipvsadm", "-A", "-t", "10.20.0.100:80"), ("ipvsadm", "-Ln"), ("attach", "lo"), ("detach",)],
+)
+def test_a_user_without_rights_is_told_in_one_sentence(
+    hosts: tuple[Namespace, Namespace], command: tuple[str, ...]
+) -> None:
+    one, _ = hosts
+    add_service(one)
+    # Imports everything as root, for root's interpreter may lie where nobody else can read.
+    program = (
+        "import os, sys; from onevip.command.main import main\n"
+        "main(['ipvsadm', '-Ln']); main(['attach', '--show']); main(['attach', 'lo'])\n"
+        "os.setegid(65534); os.seteuid(65534); sys.exit(main(sys.argv[1:]))"
+    )
+    inside = ["ip", "netns", "exec", one.name, sys.executable, "-c", program]
+    done = subprocess.run(
+        [*inside, *command], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "run as root" in done.stderr
+
+
+def test_an_interface_that_is_not_there_loads_nothing(hosts: tuple[Namespace, Namespace]) -> None:
+    one, _ = hosts
+    with pytest.raises(LabError, match="no interface eth99 in this network namespace"):
+        one.run(*ONEVIP, "attach", "eth99")
+    assert not (BPFFS / identity(one)).exists()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from onevip.engines.base import CountersByKey, Snapshot
 from onevip.engines.bpf import loader, pins, shapes
 from onevip.engines.bpf.codec import SCHEDULERS, scheduler_number
-from onevip.engines.bpf.doors import Door, Doors, interface
+from onevip.engines.bpf.doors import Door, Doors, interface, interfaces
 from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.rows import Rows
 from onevip.engines.bpf.writer import Writer
@@ -105,28 +105,21 @@ class BpfEngine:
 
     def attach(self, name: str | None, door: str) -> list[str]:
         """Open a door of one interface or of all; loads the data plane if need be."""
+        where = [interface(name)] if name else [w for w in interfaces() if w.has_ethernet]
         with pins.writer_lock() as base:
             plane = self._plane() or loader.load(base)
             loader.enable_lookups()
             doors = Doors(plane)
-            if name is not None:
-                return [doors.attach(interface(name), door)]
-            return [
-                doors.attach(shown.interface, door)
-                for shown in doors.show()
-                if shown.interface.has_ethernet
-            ]
+            return [doors.attach(one, door) for one in where]
 
     def detach(self, name: str | None, door: str) -> None:
         """Close doors; the table stays."""
+        where = [interface(name)] if name else interfaces()
         with pins.writer_lock():
             plane = self._plane()
-            if plane is None:
-                return
-            doors = Doors(plane)
-            for shown in doors.show():
-                if name is None or shown.interface == interface(name):
-                    doors.detach(shown.interface, door)
+            if plane is not None:
+                for one in where:
+                    Doors(plane).detach(one, door)
 
     def unload(self) -> None:
         """Close all doors and forget the table and every connection."""

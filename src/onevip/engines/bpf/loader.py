@@ -160,9 +160,11 @@ def load(base: Path) -> DataPlane:
         tc.close()
         sweep.close()
         unfinished.rename(final)
-    except BaseException:
+    except BaseException as error:
         if unfinished.exists():
             pins.remove_tree(unfinished)
+        if isinstance(error, OSError):
+            raise DataplaneError(f"pinning at {base}", str(error), error.errno or 0) from error
         raise
     return DataPlane(final)
 

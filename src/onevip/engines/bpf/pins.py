@@ -103,7 +103,10 @@ def _mount_seen_by(process: Path) -> int:
 def writer_lock() -> Iterator[Path]:
     """One writer at a time on this machine; a killed one's lock is released by the kernel."""
     path = mounted_root()
-    mount_point = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # 0700: nobody else can hold it
+    try:
+        mount_point = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # 0700: nobody else can hold it
+    except PermissionError:
+        raise _permission_denied(path) from None
     try:
         fcntl.flock(mount_point, fcntl.LOCK_EX)
         yield path
@@ -120,9 +123,11 @@ def directory() -> Path | None:
     try:
         return path if path.is_dir() else None
     except PermissionError:
-        raise DataplaneError(
-            f"opening {path}", "permission denied: run as root", errno.EACCES
-        ) from None
+        raise _permission_denied(path) from None
+
+
+def _permission_denied(path: Path) -> DataplaneError:
+    return DataplaneError(f"opening {path}", "permission denied: run as root", errno.EACCES)
 
 
 def remove_tree(path: Path) -> None:
