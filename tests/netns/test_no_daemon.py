@@ -64,14 +64,22 @@ def test_ipvsadm_answers_and_edits_without_a_daemon(gate: Cluster) -> None:
     wait_for(lambda: weights(gate) == {"rs1": 2, "rs2": 2}, "adoption", gate)
 
 
-def test_traffic_follows_a_real_server_whose_mac_changes_without_a_daemon(gate: Cluster) -> None:
-    kill_daemon(gate)
-    for name in REAL_SERVERS:
-        real = gate.host(name)
-        real.sysctl({"ipv4/conf/eth0/arp_notify": 1})
-        real.ip(f"link set eth0 address {MACS[name].replace('02:', '06:', 1)}")
-    wait_for(lambda: MOVED in gate.director.run("ip", "neigh"), "the new MAC", gate)
-    assert {gate.get() for _ in range(4)} == set(PAGES.values())
+@pytest.mark.parametrize("door", ["tc", "xdp"])
+def test_traffic_follows_a_real_server_whose_mac_changes_without_a_daemon(door: str) -> None:
+    with Cluster("gate", prefix(), door) as gate:
+        serve(gate)
+        if door == "xdp":
+            gate.attach_xdp()
+        assert {gate.get() for _ in range(4)} == set(PAGES.values())
+        kill_daemon(gate)
+        for name in REAL_SERVERS:
+            real = gate.host(name)
+            real.sysctl({"ipv4/conf/eth0/arp_notify": 1})
+            real.ip(f"link set eth0 address {MACS[name].replace('02:', '06:', 1)}")
+        wait_for(lambda: MOVED in gate.director.run("ip", "neigh"), "the new MAC", gate)
+        time.sleep(1.5)  # xdp looks at the way to a real server once a second
+        assert {gate.get() for _ in range(4)} == set(PAGES.values())
+        assert door_counters(gate)[door]["gate"] >= 40
 
 
 def test_a_new_interface_gets_its_door_from_the_daemon(gate: Cluster) -> None:
