@@ -144,7 +144,8 @@ static __always_inline int refuse_quoting(context *ctx, const struct packet *p, 
 __attribute__((noinline)) int refuse(context *ctx, const struct packet *p, __u8 type, __u8 code,
 				     __u32 mtu)
 {
-	if (!p || p->l4 != ETH_LEN + sizeof(struct iphdr))
+	/* options: not quoted (icmp.h); a later fragment: RFC 1122 3.2.2 */
+	if (!p || p->l4 != ETH_LEN + sizeof(struct iphdr) || is_later_fragment(p))
 		return TC_ACT_SHOT;
 	if (p->protocol == IPPROTO_TCP)
 		return refuse_quoting(ctx, p, type, code, mtu, QUOTED_TCP);
