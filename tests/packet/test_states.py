@@ -110,6 +110,13 @@ def test_the_table_is_whole() -> None:
     assert set(paths(("IO",))) == {"SR", "ES", "FW", "TW", "CL"}
 
 
+def test_the_same_packet_twice_moves_a_connection_once() -> None:
+    """The xdp door hands a packet to tc after the connection has seen it: tc shows it again."""
+    for cells in NEXT.values():
+        for reached in cells.values():
+            assert cells[reached] == reached
+
+
 @pytest.mark.parametrize("event", FLAGS)
 @pytest.mark.parametrize(
     ("direction", "method"),

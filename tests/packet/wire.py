@@ -161,6 +161,7 @@ class Director:
         self.door = door
         self.service = ServiceKey(Protocol.TCP, IPv4Address(VIP), 80)
         self._program = loader.load_xdp(plane) if door == "xdp" else plane.program("onevip_tc")
+        self._egress = plane.program("onevip_tc_egress")
         self._interfaces = {
             mac: socket.if_nametoindex(name) for mac, name in ((FRONT, "front"), (BACK, "back"))
         }
@@ -206,6 +207,11 @@ class Director:
             self._retransmitted += 1
             verdict = self._run(frame, gso_size)
         return verdict
+
+    def sends(self, packet: Any) -> Verdict:
+        """What becomes of a packet that the director's own stack sends."""
+        number, out, _ = libbpf.run_program(self._egress, bytes(packet))
+        return Verdict(VERDICTS["tc"].get(number, f"verdict {number}"), out)
 
     def _run(self, frame: bytes, gso_size: int) -> Verdict:
         context = bytearray()
