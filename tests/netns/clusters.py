@@ -18,6 +18,8 @@ from onevip.lab.cluster import REAL_SERVERS, VIP
 TRANSFER = Path(__file__).with_name("transfer.py")
 UPLOAD_PORT = 9000
 FORWARD = {"gate": "-g", "masq": "-m", "ipip": "-i"}
+#: How many times longer to wait than a machine of its own would need: under emulation, say.
+PATIENCE = float(os.environ.get("ONEVIP_PATIENCE", "1"))
 _numbers = itertools.count(1)
 
 
@@ -41,6 +43,7 @@ def weights(cluster: Cluster) -> dict[str, int]:
 
 def wait_for(seen: Callable[[], object], what: str, cluster: Cluster, within_s: float = 10) -> None:
     """Poll until it is seen; fails with the daemon's log when it is not."""
+    within_s *= PATIENCE
     deadline = time.monotonic() + within_s
     while not seen():
         if time.monotonic() > deadline:

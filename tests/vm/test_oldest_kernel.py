@@ -34,7 +34,7 @@ def kernelvm() -> Path:
 
 def test_real_traffic_by_the_tc_door_on_6_1() -> None:
     inside = (
-        f"cd {ROOT} && uname -r && PYTHONDONTWRITEBYTECODE=1 {sys.executable} -m pytest -q"
+        f"cd {ROOT} && uname -r && ONEVIP_PATIENCE=6 PYTHONDONTWRITEBYTECODE=1 {sys.executable} -m pytest -q"
         " -p no:cacheprovider tests/netns/test_forwarding.py -k 'gate-tc or masq-tc or ipip-tc'"
     )
     done = subprocess.run(
