@@ -1,9 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* forward.h - what both doors need to change a packet: masq's new far end, ipip's outer header. */
+/* forward.h - what both doors need to change a packet: its TTL, masq's far end, ipip's header. */
 #pragma once
 
 #include "checksum.h"
 #include "packet.h"
+
+static __always_inline struct iphdr *ip_header(context *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + ETH_LEN;
+
+	return (void *)(ip + 1) > end ? 0 : ip;
+}
+
+static __always_inline bool age(context *ctx)
+{
+	struct iphdr *ip = ip_header(ctx);
+
+	if (!ip)
+		return false;
+	decrement_ttl(ip);
+	return true;
+}
 
 /* masq: the new destination of a request, or the new source of a reply. */
 struct rewriting {

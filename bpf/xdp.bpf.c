@@ -50,24 +50,6 @@ static __always_inline __u32 segment_length(context *ctx, const struct packet *p
 	return p->length;
 }
 
-static __always_inline struct iphdr *ip_header(context *ctx)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = data + ETH_LEN;
-
-	return (void *)(ip + 1) > end ? 0 : ip;
-}
-
-static __always_inline bool age(context *ctx)
-{
-	struct iphdr *ip = ip_header(ctx);
-
-	if (!ip)
-		return false;
-	decrement_ttl(ip);
-	return true;
-}
-
 static __always_inline bool rewrite(context *ctx, const struct packet *p,
 				    const struct rewriting *r, bool forwarded)
 {
