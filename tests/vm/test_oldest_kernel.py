@@ -35,7 +35,8 @@ def kernelvm() -> Path:
 def test_real_traffic_by_the_tc_door_on_6_1() -> None:
     inside = (
         f"cd {ROOT} && uname -r && export ONEVIP_PATIENCE=6 PYTHONDONTWRITEBYTECODE=1 &&"
-        f" {sys.executable} -m pytest -q -p no:cacheprovider tests/netns/test_forwarding.py -k 'gate-tc or masq-tc or ipip-tc'"
+        f" {sys.executable} -m pytest -q"
+        " -p no:cacheprovider tests/netns/test_forwarding.py -k 'gate-tc or masq-tc or ipip-tc'"
     )
     done = subprocess.run(
         [kernelvm(), "--kernel", "6.1", "--timeout", str(LIMIT_S), "--", "sh", "-c", inside],
