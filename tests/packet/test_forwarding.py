@@ -82,6 +82,20 @@ def test_the_header_checksum_fits_every_ttl(
     assert director(eth() / sent) == forwarded(director.onward(REAL) / lower)
 
 
+def test_the_header_checksum_carries(director: Director) -> None:
+    """One hop less adds 0x0100 to it: from 0xffxx that wraps around (RFC 1624)."""
+    director.add_service()
+    director.add(REAL, GATE)
+    others = 0xFFFF - IP(bytes(ip4(CLIENT, VIP, ttl=64, id=0) / tcp(40000, 80, "S"))).chksum
+    for checksum in (0xFEFF, 0xFF00, 0xFF01, 0xFFFE, 0x0000, 0x0001):
+        ident = (0xFFFF - checksum - others) % 0xFFFF
+        sent = eth() / ip4(CLIENT, VIP, ttl=64, id=ident) / tcp(40000, 80, "S")
+        assert IP(bytes(sent.payload)).chksum == checksum
+        assert director(sent) == forwarded(
+            director.onward(REAL) / ip4(CLIENT, VIP, ttl=63, id=ident) / tcp(40000, 80, "S")
+        )
+
+
 # masq
 
 
