@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onevip.schedulers import Member, ServerList
@@ -96,6 +96,11 @@ def test_rr_that_has_not_begun_begins_with_the_one_that_is_added() -> None:
     assert choices(listed("rr", 1, 1).with_added(Member(3, 1)), 3)[0] == "321"
 
 
+def test_rr_whose_first_choice_was_deleted_begins_with_the_one_that_is_added() -> None:
+    _, servers = choices(listed("rr", 1, 1, 1), 1)
+    assert choices(servers.with_removed(3).with_added(Member(4, 1)), 4)[0] == "4214"
+
+
 @pytest.mark.parametrize(
     ("deleted", "then"),
     [(3, "121"), (2, "131"), (1, "323")],
@@ -178,6 +183,7 @@ STEP = st.one_of(
 )
 
 
+@settings(max_examples=400, deadline=None)
 @given(
     scheduler=st.sampled_from(["rr", "wrr"]),
     built=st.lists(WEIGHTS, max_size=5),
