@@ -1,0 +1,383 @@
+"""The connection table under fire: both CPUs, both doors, a sweeper and a writer at once.
+
+Packets are made in the kernel (stress.bpf.c) and go through the real programs. Afterwards the
+counters must equal what the table holds, entry by entry. Seconds; ONEVIP_STRESS_S=60 for longer.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from onevip.engines.bpf import libbpf, shapes
+from onevip.engines.bpf.shapes import Limits
+from onevip.model import (
+    AddRealServer,
+    AddService,
+    Change,
+    DeleteRealServer,
+    DeleteService,
+    EditRealServer,
+    EditService,
+    Protocol,
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+)
+from packet.conftest import Directors
+from packet.network import real_address
+from packet.wire import (
+    CLIENT,
+    FOREVER,
+    GATE,
+    MASQ,
+    PHASE_CLAIMED,
+    PHASE_LIVE,
+    SKB_IFINDEX,
+    SKB_SIZE,
+    VIP,
+    Director,
+    eth,
+    ip4,
+    tcp,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = float(os.environ.get("ONEVIP_STRESS_S", "1"))
+REALS = 6
+PACKETS_A_RUN = 20_000
+U32, U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many flows there are, and whether those of one client port share their two buckets."""
+
+    clients: int
+    ports: int
+    crowded: bool = False
+
+
+SHAPES = {
+    "one flow": Shape(1, 1),
+    "few flows": Shape(4, 8),
+    "full buckets": Shape(40, 3, crowded=True),
+    "many flows": Shape(4096, 256),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """stress.bpf.c as an object."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from build_bpf import compile_command
+    finally:
+        sys.path.pop(0)
+    target = tmp_path_factory.mktemp("stress") / "stress.bpf.o"
+    subprocess.run(compile_command(Path(__file__).with_name("stress.bpf.c"), target), check=True)
+    return target
+
+
+class Generator:
+    """Packets from stress.bpf.c into both doors of a data plane."""
+
+    def __init__(self, compiled: Path, tc: Director, xdp: Director) -> None:
+        pins = (tc.plane.path / "maps").iterdir()
+        reused = {path.name: libbpf.get_pinned(path) for path in pins}
+        self._object = libbpf.Object(compiled, reuse=reused)
+        for fd in reused.values():
+            os.close(fd)
+        for name, door in (("tc_door", tc), ("xdp_door", xdp)):
+            program = door._program.to_bytes(4, "little")
+            libbpf.map_update(self._object.maps[name], bytes(4), program)
+        self._frame = bytes(eth() / ip4(CLIENT, VIP) / tcp(40000, 80))
+        self._context = bytearray(SKB_SIZE)
+        struct.pack_into("=I", self._context, SKB_IFINDEX, socket.if_nametoindex("front"))
+
+    def plan(self, shape: Shape, *, only_syn: bool = False) -> None:
+        value = struct.pack("=6I", shape.clients, shape.ports, REALS, only_syn, 0, 0)
+        libbpf.map_update(self._object.maps["plans"], bytes(4), value)
+
+    @property
+    def packets(self) -> int:
+        """How many were made, roughly: CPUs overtake each other here."""
+        raw = libbpf.map_lookup(self._object.maps["plans"], bytes(4), 24) or bytes(24)
+        return int.from_bytes(raw[16:20], "little")
+
+    def run(self, name: str, repeat: int = 1) -> int:
+        program = self._object.programs[name]
+        context = b"" if name.endswith("_xdp") else bytes(self._context)
+        verdict, _, _ = libbpf.run_program(program, self._frame, context=context, repeat=repeat)
+        assert verdict > -100, f"{name} is broken: {verdict}"
+        return verdict
+
+    def close(self) -> None:
+        self._object.close()
+
+
+@contextmanager
+def at_work(cpu: int, what: Callable[[], object]) -> Iterator[None]:
+    """A process on one CPU that does it again and again."""
+    stop, parent = mmap.mmap(-1, 1), os.getpid()  # no signal: that would interrupt a program
+    child = os.fork()
+    if child == 0:
+        try:
+            os.sched_setaffinity(0, {cpu})
+            while not stop[0] and os.getppid() == parent:
+                what()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            os._exit(1)
+    try:
+        yield
+    finally:
+        stop[0] = 1
+        assert os.waitpid(child, 0)[1] == 0
+
+
+class Edits:
+    """A writer who cannot leave the table alone."""
+
+    def __init__(self, tc: Director) -> None:
+        self._tc = tc
+        self._dice = random.Random(1)
+        self.services = [ServiceKey(one, IPv4Address(VIP), 80) for one in Protocol]
+        self.done = 0
+
+    @staticmethod
+    def _real(number: int, weight: int = 1) -> RealServer:
+        method = MASQ if number % 2 else GATE
+        return RealServer(IPv4Address(real_address(10 + number)), 80, method, weight)
+
+    def build(self) -> None:
+        for service in self.services:
+            self._rebuild(service)
+
+    def _rebuild(self, service: ServiceKey) -> None:
+        self._tc.apply(AddService(service, "wlc"))
+        self._tc.apply(*(AddRealServer(service, self._real(n)) for n in range(REALS)))
+
+    def one(self) -> None:
+        """A random change; a removed server or service comes back at once."""
+        service, real = self._dice.choice(self.services), self._dice.randrange(REALS)
+        key = RealServerKey(self._real(real).address, 80)
+        weight = self._dice.randrange(5)
+        changes: list[Change] = []
+        match self._dice.randrange(20):
+            case 0:
+                self._tc.apply(DeleteService(service))
+                self._rebuild(service)
+            case 1 | 2 | 3:
+                changes = [EditService(service, self._dice.choice(["rr", "wrr", "lc", "wlc"]))]
+            case 4 | 5 | 6 | 7 | 8:
+                self._tc.apply(DeleteRealServer(service, key))
+                changes = [AddRealServer(service, self._real(real, weight))]
+            case _:
+                changes = [EditRealServer(service, self._real(real, weight))]
+        self._tc.apply(*changes)
+        self.done += 1
+
+
+def crowd(tc: Director) -> None:
+    """A hash key that makes the client's address count for nothing: one port, two buckets."""
+    keys = list(tc.plane.settings.get_many(0, "hash_key"))
+    keys[1] = keys[1] >> 32 << 32 | 0x10000  # + 0xffff0000, the mark of an IPv4 address, is 0
+    tc.plane.settings.set_many(0, "hash_key", tuple(keys))
+
+
+def hash_of(keys: tuple[int, ...], client: bytes, port: int, protocol: int) -> int:
+    """connections.h's hash_of; `port` as the machine reads the two bytes on the wire."""
+    words = [int.from_bytes(client[at : at + 4], "little") for at in range(0, 16, 4)]
+
+    def plus(word: int, key: int) -> int:
+        return (word + key) & U32
+
+    h = plus(words[0], keys[0]) * plus(words[1], keys[0] >> 32)
+    h += plus(words[2], keys[1]) * plus(words[3], keys[1] >> 32)
+    h += plus(port << 8 | protocol, keys[2]) * (keys[2] >> 32 | 1)
+    h &= U64
+    h ^= h >> 33
+    h = h * 0xBF58476D1CE4E5B9 & U64
+    h ^= h >> 29
+    h = h * 0x94D049BB133111EB & U64
+    return h ^ h >> 32
+
+
+def bucket(hashed: int) -> int:
+    return (hashed >> 32) * Limits.BUCKETS >> 32
+
+
+@dataclass
+class Census:
+    """Everything that the table holds, read slot by slot."""
+
+    keys: Counter[bytes]
+    by_real: dict[int, list[int]]  # active, inactive
+    overflow: Counter[int]  # entries outside their home bucket, by home
+    misplaced: int = 0
+    claimed: int = 0
+
+    @staticmethod
+    def key(tc: Director, slot: int) -> bytes:
+        """Client, VIP, ports and protocol as they lie in the slot."""
+        raw = tc._connections._map[slot * 64 : slot * 64 + 64]
+        return raw[16:52] + raw[56:57]
+
+    @classmethod
+    def of(cls, tc: Director) -> Census:
+        table, keys = tc._connections, tc.plane.settings.get_many(0, "hash_key")
+        found = cls(Counter(), {}, Counter())
+        step = shapes.CONNECTION.size // 8
+        for slot, control in enumerate(table._words[::step].tolist()):
+            if control & 3 == PHASE_CLAIMED:
+                found.claimed += 1
+            if control & 3 != PHASE_LIVE:
+                continue
+            raw = table._map[slot * 64 : slot * 64 + 64]
+            found.keys[cls.key(tc, slot)] += 1
+            real = int.from_bytes(raw[52:56], "little")
+            found.by_real.setdefault(real, [0, 0])[0 if control & 4 else 1] += 1
+            hashed = hash_of(keys, raw[16:32], int.from_bytes(raw[48:50], "little"), raw[56])
+            home, second = bucket(hashed), bucket(hashed * 0x9E3779B97F4A7C15 & U64)
+            is_second = bool(control & 8)
+            found.overflow[home] += is_second
+            if slot // Limits.WAYS != (second if is_second else home):
+                found.misplaced += 1
+            if control >> 28 & 0xFFF != hashed & 0xFFF:
+                found.misplaced += 1
+        return found
+
+
+def words_of(tc: Director) -> tuple[int, Counter[int]]:
+    """Insert locks that are held, and overflow counts that are not 0, by bucket."""
+    step = shapes.CONNECTION.size // 8 * Limits.WAYS
+    words = tc._connections._words[1::step].tolist()
+    return sum(word & 1 for word in words), Counter(
+        {at: word >> 8 for at, word in enumerate(words) if word >> 8}
+    )
+
+
+def counts_of(tc: Director) -> dict[int, list[int]]:
+    """Active and InAct of every real server with connections, as stored."""
+    used = tc.plane.settings.get(0, "reals_used")
+    words = {slot: tc.plane.reals.get(slot, "counts") for slot in range(used)}
+    return {slot: [word >> 32, word & U32] for slot, word in words.items() if word}
+
+
+def assert_counters_equal_contents(tc: Director) -> Census:
+    census = Census.of(tc)
+    assert [key for key, times in census.keys.items() if times > 1] == [], "a key lives twice"
+    assert census.claimed == 0, "slots claimed for ever"
+    assert census.misplaced == 0, "entries where nobody looks for them"
+    assert counts_of(tc) == census.by_real, "Active and InAct are not what the table holds"
+    locks, overflow = words_of(tc)
+    assert locks == 0, "insert locks held for ever"
+    assert overflow == +census.overflow, "overflow counts are not what the table holds"
+    return census
+
+
+@pytest.fixture
+def doors(_directors: Directors) -> tuple[Director, Director]:
+    """tc and xdp over one empty table."""
+    return _directors("tc"), _directors("xdp")
+
+
+@pytest.fixture
+def generator(doors: tuple[Director, Director], compiled: Path) -> Iterator[Generator]:
+    made = Generator(compiled, *doors)
+    yield made
+    made.close()
+
+
+def end_all(tc: Director, generator: Generator) -> None:
+    """Every connection that there is now; those that are made later stay."""
+    tc.set_timeouts(0)
+    generator.run("sweep_all")
+    tc.set_timeouts(FOREVER)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_counters_equal_the_table_after_a_storm(
+    doors: tuple[Director, Director], generator: Generator, name: str
+) -> None:
+    tc, shape, edits = doors[0], SHAPES[name], Edits(doors[0])
+    assert assert_counters_equal_contents(tc).keys == Counter()
+    if shape.crowded:
+        crowd(tc)
+    generator.plan(shape)
+    edits.build()
+    tc.set_timeouts(0)  # whatever a sweeper meets is due
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    started = time.monotonic()
+    with (
+        at_work(first, lambda: generator.run("from_client_tc", PACKETS_A_RUN)),
+        at_work(last, lambda: generator.run("from_client_tc", PACKETS_A_RUN)),
+        at_work(last, lambda: generator.run("from_client_xdp", PACKETS_A_RUN)),
+    ):
+        with at_work(first, lambda: generator.run("sweep_all")):
+            while time.monotonic() - started < SECONDS:
+                edits.one()
+        tc.set_timeouts(FOREVER)
+        time.sleep(0.1)  # what comes now stays
+    elapsed = time.monotonic() - started
+    census = assert_counters_equal_contents(tc)
+    print(
+        f"{name}: {generator.packets / elapsed / 1e6:.1f} million packets a second,"
+        f" {edits.done} edits, {len(census.keys)} connections at the end,"
+        f" {census.overflow.total()} of them in their second bucket"
+    )
+    for door, seen in tc.engine.door_counters().items():
+        print(f"  {door}: {', '.join(f'{count} {what}' for what, count in seen.items() if count)}")
+        assert seen["new_connections"] > 100
+        assert all(seen[name] for name in ("masq", "gate", "replies", "real_server_gone"))
+    assert census.keys
+    assert census.overflow.total() or not shape.crowded
+    end_all(tc, generator)
+    assert assert_counters_equal_contents(tc).keys == Counter()
+
+
+@pytest.mark.parametrize("name", ["one flow", "few flows", "full buckets"])
+def test_two_cpus_open_the_same_connections_at_once(
+    doors: tuple[Director, Director], generator: Generator, name: str
+) -> None:
+    """Only SYNs: what is in the table twice stays there, to be seen."""
+    tc, shape = doors[0], SHAPES[name]
+    if shape.crowded:
+        crowd(tc)
+    generator.plan(shape, only_syn=True)
+    Edits(tc).build()
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    rounds, until = 0, time.monotonic() + SECONDS
+    with (
+        at_work(first, lambda: generator.run("from_client_tc", PACKETS_A_RUN)),
+        at_work(last, lambda: generator.run("from_client_tc", PACKETS_A_RUN)),
+    ):
+        while time.monotonic() < until:
+            end_all(tc, generator)
+            time.sleep(0.002)
+            rounds += 1
+            keys = Counter(Census.key(tc, slot) for slot in tc._live())
+            assert [key for key, times in keys.items() if times > 1] == [], "a key lives twice"
+    print(f"{name}: {rounds} rounds")
+    assert_counters_equal_contents(tc)
+    end_all(tc, generator)
+    assert assert_counters_equal_contents(tc).keys == Counter()
