@@ -6,7 +6,6 @@ to doors.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from onevip.engines.base import CountersByKey, Snapshot
@@ -34,7 +33,7 @@ class BpfEngine:
         return f"<BpfEngine at {plane.path}>" if plane else "<BpfEngine, not loaded>"
 
     def _plane(self) -> DataPlane | None:
-        if self._found is None or not self._found.path.exists():
+        if self._found is None or not self._found.is_pinned:
             self._found = loader.find()
         return self._found
 
@@ -173,9 +172,7 @@ class BpfEngine:
                 Doors(plane).follow()
             ticks = plane.sweeper_ticks()
             if ticks == self._ticks:
-                program = plane.program("arm")
-                loader.arm(program)
-                os.close(program)
+                loader.rearm(plane)
                 mended.append("the sweeper stood still: its timer was started again")
             self._ticks = ticks
         return mended

@@ -150,10 +150,14 @@ class Object:
         lib = library()
         opened = lib.pointer(f"opening {path.name}", "bpf_object__open_file", bytes(path), None)
         self._handle = opened
-        for name, handle in self._walk("bpf_object__next_map", "bpf_map__name"):
-            if reuse and name in reuse:
-                lib.call(f"re-using map {name}", "bpf_map__reuse_fd", handle, reuse[name])
-        lib.call(f"loading {path.name} into the kernel", "bpf_object__load", opened)
+        try:
+            for name, handle in self._walk("bpf_object__next_map", "bpf_map__name"):
+                if reuse and name in reuse:
+                    lib.call(f"re-using map {name}", "bpf_map__reuse_fd", handle, reuse[name])
+            lib.call(f"loading {path.name} into the kernel", "bpf_object__load", opened)
+        except DataplaneError:
+            self.close()
+            raise
         self.maps = {
             name: lib.call(f"map {name}", "bpf_map__fd", handle)
             for name, handle in self._walk("bpf_object__next_map", "bpf_map__name")

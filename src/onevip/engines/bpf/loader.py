@@ -11,7 +11,7 @@ import os
 import secrets
 import struct
 import time
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 
@@ -66,16 +66,26 @@ def clock_units(seconds: float, hz: int) -> int:
     return max(1, round(seconds * hz / (1 << Limits.CLOCK_SHIFT)))
 
 
-@dataclass
 class DataPlane:
     """The maps of one network namespace, opened by their pins at first use."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._inode = path.stat().st_ino
+
+    @property
+    def is_pinned(self) -> bool:
+        """Still what its path leads to: another process may have unloaded it and loaded anew."""
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
 
     def _open(self, name: str, key_size: int, value_size: int) -> int:
         fd = libbpf.get_pinned(self.path / "maps" / name)
         found = struct.unpack_from("=II", libbpf.object_info(fd), 8)
         if found != (key_size, value_size):
+            os.close(fd)
             raise DataplaneError(
                 f"map {name} of {self.path} has another layout",
                 f"keys and values of {found} bytes, not {(key_size, value_size)}: another version"
@@ -134,7 +144,10 @@ class DataPlane:
 def find() -> DataPlane | None:
     """The data plane of this network namespace, or None when nothing is loaded."""
     path = pins.directory()
-    return None if path is None else DataPlane(path)
+    try:
+        return None if path is None else DataPlane(path)
+    except FileNotFoundError:
+        return None  # unloaded since we looked
 
 
 def load(base: Path) -> DataPlane:
@@ -149,16 +162,16 @@ def load(base: Path) -> DataPlane:
     try:
         for part in ("maps", "programs", "links"):
             (unfinished / part).mkdir(mode=0o700, parents=True)
-        tc = libbpf.Object(object_path("tc"))
-        sweep = libbpf.Object(object_path("sweep"), reuse=tc.maps)
-        for name, fd in {**tc.maps, **sweep.maps}.items():
-            libbpf.pin(fd, unfinished / "maps" / name)
-        for name, fd in {**tc.programs, **sweep.programs}.items():
-            libbpf.pin(fd, unfinished / "programs" / name)
-        _write_settings(DataPlane(unfinished).settings)
-        arm(sweep.programs["arm"])
-        tc.close()
-        sweep.close()
+        with (
+            closing(libbpf.Object(object_path("tc"))) as tc,
+            closing(libbpf.Object(object_path("sweep"), reuse=tc.maps)) as sweep,
+        ):
+            for name, fd in {**tc.maps, **sweep.maps}.items():
+                libbpf.pin(fd, unfinished / "maps" / name)
+            for name, fd in {**tc.programs, **sweep.programs}.items():
+                libbpf.pin(fd, unfinished / "programs" / name)
+            _write_settings(DataPlane(unfinished).settings)
+            arm(sweep.programs["arm"])
         unfinished.rename(final)
     except BaseException as error:
         if unfinished.exists():
@@ -187,28 +200,38 @@ def upgrade(plane: DataPlane) -> None:
     Raises DataplaneError when a map's layout has changed; the old programs then run on.
     """
     has_xdp = (plane.path / "programs" / "onevip_xdp").exists()
-    programs = _reload(plane, ("tc", "sweep", "xdp") if has_xdp else ("tc", "sweep"))
-    arm(programs["arm"])
+    _reload(plane, ("tc", "sweep", "xdp") if has_xdp else ("tc", "sweep"))
+    rearm(plane)
     plane.settings.set(0, "build", build_id())
 
 
-def _reload(plane: DataPlane, names: tuple[str, ...]) -> dict[str, int]:
+def _reload(plane: DataPlane, names: tuple[str, ...]) -> None:
     """Load objects over the pinned maps and pin their programs in place of older ones."""
     pinned_maps = plane.path / "maps"
-    maps = {path.name: libbpf.get_pinned(path) for path in pinned_maps.iterdir()}
-    programs: dict[str, int] = {}
-    for name in names:
-        loaded = libbpf.Object(object_path(name), reuse=maps)
-        for new in loaded.maps.keys() - maps.keys():
-            libbpf.pin(loaded.maps[new], pinned_maps / new)
-            maps[new] = loaded.maps[new]
-        for program, fd in loaded.programs.items():
-            unfinished = plane.path / "programs" / f"{program}-new"
-            unfinished.unlink(missing_ok=True)
-            libbpf.pin(fd, unfinished)
-            unfinished.rename(unfinished.with_name(program))
-        programs |= loaded.programs
-    return programs
+    with ExitStack() as stack:
+        maps: dict[str, int] = {}
+        for path in pinned_maps.iterdir():
+            maps[path.name] = libbpf.get_pinned(path)
+            stack.callback(os.close, maps[path.name])
+        for name in names:
+            loaded = stack.enter_context(closing(libbpf.Object(object_path(name), reuse=maps)))
+            for new in loaded.maps.keys() - maps.keys():
+                libbpf.pin(loaded.maps[new], pinned_maps / new)
+                maps[new] = loaded.maps[new]
+            for program, fd in loaded.programs.items():
+                unfinished = plane.path / "programs" / f"{program}-new"
+                unfinished.unlink(missing_ok=True)
+                libbpf.pin(fd, unfinished)
+                unfinished.rename(unfinished.with_name(program))
+
+
+def rearm(plane: DataPlane) -> None:
+    """`arm` by the program that is pinned."""
+    program = plane.program("arm")
+    try:
+        arm(program)
+    finally:
+        os.close(program)
 
 
 def arm(program: int) -> None:

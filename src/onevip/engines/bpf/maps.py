@@ -1,5 +1,6 @@
 """Maps by their shapes: arrays through a shared mapping, hashes and per-CPU arrays by calls.
 
+A descriptor that is given to one of these is its own, and is closed with it.
 Never decides anything. A store of one aligned 8-byte field is one machine store, so a program
 sees the old value or the new one, never half of each.
 """
@@ -7,7 +8,9 @@ sees the old value or the new one, never half of each.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
+import weakref
 from functools import cache
 
 from onevip.engines.bpf import libbpf
@@ -26,7 +29,10 @@ class MappedArray:
         self.shape = shape
         self.entries = entries
         self.stride = (shape.size + 7) // 8 * 8
-        self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED)
+        try:
+            self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED)
+        finally:
+            os.close(fd)  # the mapping has its own
         self._words = memoryview(self._map).cast("Q")
 
     def get(self, index: int, field: str) -> int:
@@ -78,6 +84,7 @@ class Hash:
 
     def __init__(self, fd: int, key_size: int) -> None:
         self._fd = fd
+        weakref.finalize(self, os.close, fd)
         self._key_size = key_size
 
     def get(self, key: bytes) -> int | None:
@@ -99,6 +106,7 @@ class PerCpuArray:
 
     def __init__(self, fd: int, shape: Shape) -> None:
         self._fd = fd
+        weakref.finalize(self, os.close, fd)
         self._shape = shape
         self._cpus = libbpf.possible_cpus()
         self._numbers = len(shape.fields)
