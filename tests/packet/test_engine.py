@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,10 +18,13 @@ from onevip.model import (
     AddRealServer,
     AddService,
     DataplaneError,
+    DeleteRealServer,
+    DeleteService,
     ForwardingMethod,
     Protocol,
     RealServer,
     ServiceKey,
+    UnknownService,
 )
 from packet.network import director_namespace, real_address
 
@@ -90,3 +98,56 @@ def test_loading_that_fails_leaves_no_descriptors(
             engine.apply([AddService(WEB, "rr")])
         found.append(descriptors())
     assert len(set(found)) == 1
+
+
+# Reading while another process writes.
+
+
+def edit_a_list_for_ever() -> None:
+    engine = BpfEngine()
+    while True:
+        engine.apply([DeleteRealServer(WEB, server(39).key)])
+        engine.apply([AddRealServer(WEB, server(39))])
+
+
+def remake_a_service_for_ever() -> None:
+    engine = BpfEngine()
+    while True:
+        engine.apply([AddService(MAIL, "rr"), AddRealServer(MAIL, server(11))])
+        engine.apply([DeleteService(MAIL)])
+
+
+@contextmanager
+def another_process(what: Callable[[], None]) -> Iterator[None]:
+    tests = Path(__file__).parents[1]
+    program = f"from packet import test_engine; test_engine.{what.__name__}()"
+    paths = f"{tests.parent / 'src'}:{tests}"
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths}
+    )
+    try:
+        time.sleep(0.5)
+        yield
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_table_is_read_as_it_was_at_one_moment(engine: BpfEngine) -> None:
+    engine.apply([AddService(WEB, "rr")] + [AddRealServer(WEB, server(n)) for n in range(10, 40)])
+    with another_process(edit_a_list_for_ever):
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            seen = engine.snapshot()
+            assert len(seen.table.services[WEB].real_servers) in (29, 30)
+
+
+def test_a_service_that_another_deletes_is_there_or_is_not(engine: BpfEngine) -> None:
+    engine.apply([AddService(WEB, "rr"), AddRealServer(WEB, server())])
+    with another_process(remake_a_service_for_ever):
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert WEB in engine.snapshot().table.services
+            with suppress(UnknownService):
+                engine.snapshot(MAIL)

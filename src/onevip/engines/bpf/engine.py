@@ -43,24 +43,26 @@ class BpfEngine:
         return frozenset(SCHEDULERS)
 
     def read(self) -> Table:
-        plane = self._plane()
-        if plane is None:
-            return Table.of()
-        rows = Rows(plane)
-        return Table.of(rows.service(index) for index in rows.services())
+        with pins.reader_lock():
+            plane = self._plane()
+            if plane is None:
+                return Table.of()
+            rows = Rows(plane)
+            return Table.of(rows.service(index) for index in rows.services())
 
     def snapshot(self, service: ServiceKey | None = None) -> Snapshot:
-        plane = self._plane()
-        if plane is None:
-            if service is not None:
-                raise UnknownService(f"{service} is not in the table")
-            return Snapshot(Table.of(), {})
-        rows = Rows(plane)
-        indexes = rows.services() if service is None else [rows.service_index(service)]
-        counters: CountersByKey = {}
-        for index in indexes:
-            counters |= rows.counters(index)
-        return Snapshot(Table.of(rows.service(index) for index in indexes), counters)
+        with pins.reader_lock():
+            plane = self._plane()
+            if plane is None:
+                if service is not None:
+                    raise UnknownService(f"{service} is not in the table")
+                return Snapshot(Table.of(), {})
+            rows = Rows(plane)
+            indexes = rows.services() if service is None else [rows.service_index(service)]
+            counters: CountersByKey = {}
+            for index in indexes:
+                counters |= rows.counters(index)
+            return Snapshot(Table.of(rows.service(index) for index in indexes), counters)
 
     def door_counters(self) -> dict[str, dict[str, int]]:
         """What happened at each door since it was loaded, by the names of shapes.h."""

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from onevip import namespace
@@ -103,13 +103,27 @@ def _mount_seen_by(process: Path) -> int:
 def writer_lock() -> Iterator[Path]:
     """One writer at a time on this machine; a killed one's lock is released by the kernel."""
     path = mounted_root()
+    with _locked(path, fcntl.LOCK_EX):
+        yield path
+
+
+@contextmanager
+def reader_lock() -> Iterator[None]:
+    """No writer meanwhile: a list is read as it was at one moment. Mounts nothing."""
+    path = root()
+    with _locked(path, fcntl.LOCK_SH) if path else nullcontext():
+        yield
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
     try:
         mount_point = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # 0700: nobody else can hold it
     except PermissionError:
         raise _permission_denied(path) from None
     try:
-        fcntl.flock(mount_point, fcntl.LOCK_EX)
-        yield path
+        fcntl.flock(mount_point, how)
+        yield
     finally:
         os.close(mount_point)
 
