@@ -151,3 +151,34 @@ def test_a_service_that_another_deletes_is_there_or_is_not(engine: BpfEngine) ->
             assert WEB in engine.snapshot().table.services
             with suppress(UnknownService):
                 engine.snapshot(MAIL)
+
+
+# Doors.
+
+
+def doors_of(engine: BpfEngine) -> dict[str, tuple[str, ...]]:
+    return {door.interface.name: door.doors for door in engine.doors()}
+
+
+def test_an_interface_may_have_any_name(engine: BpfEngine) -> None:
+    """The kernel takes any bytes but slash, colon and space."""
+    name = b"caf\xe9"
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", "other"], check=True)
+    try:
+        engine.apply([AddService(WEB, "rr")])
+        assert doors_of(engine)[os.fsdecode(name)] == ("tc",)
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=True)
+
+
+def test_the_egress_door_closes_with_the_last_server_here(engine: BpfEngine) -> None:
+    """It sees every packet that leaves: a fallback server that came and went must not keep it."""
+
+    def is_open() -> bool:
+        return bool(list((loader.find().path / "links").glob("egress-*")))
+
+    here = RealServer(IPv4Address("127.0.0.1"), 80, ForwardingMethod.GATE, 1)
+    engine.apply([AddService(WEB, "rr"), AddRealServer(WEB, here)])
+    assert is_open()
+    engine.apply([DeleteRealServer(WEB, here.key)])
+    assert not is_open()

@@ -17,6 +17,7 @@ from pathlib import Path
 from onevip import namespace
 from onevip.engines.bpf import libbpf, loader
 from onevip.engines.bpf.loader import DataPlane
+from onevip.engines.bpf.shapes import SlotState
 from onevip.model import DataplaneError, UsageError
 
 SIOCGIFHWADDR = 0x8927
@@ -75,7 +76,7 @@ def interfaces() -> list[Interface]:
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for index, name in socket.if_nameindex():
-            request = struct.pack("16sH14x", name.encode(), 0)
+            request = struct.pack("16sH14x", os.fsencode(name), 0)
             try:
                 answer = fcntl.ioctl(any_socket, SIOCGIFHWADDR, request)
             except OSError:
@@ -236,7 +237,10 @@ class Doors:
         reals = self._plane.reals
         used = self._plane.settings.get(0, "reals_used")
         states, local = reals.column("state", used), reals.column("local", used)
-        return any(state and here for state, here in zip(states, local, strict=True))
+        return any(
+            here and state and (state == SlotState.SLOT_USED or reals.get(slot, "counts"))
+            for slot, (state, here) in enumerate(zip(states, local, strict=True))
+        )
 
     def _attach_xdp(self, where: Interface) -> None:
         if where.name == "lo" or not where.has_ethernet:
