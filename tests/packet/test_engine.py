@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from onevip.engines.bpf import BpfEngine, loader
+from onevip.engines.bpf import BpfEngine, loader, pins
+from onevip.engines.bpf.doors import Doors
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -24,9 +25,12 @@ from onevip.model import (
     Protocol,
     RealServer,
     ServiceKey,
+    Table,
+    UnknownRealServer,
     UnknownService,
 )
 from packet.network import director_namespace, real_address
+from packet.objects import compile_object
 
 WEB = ServiceKey(Protocol.TCP, IPv4Address("10.0.0.100"), 80)
 MAIL = ServiceKey(Protocol.TCP, IPv4Address("10.0.0.100"), 25)
@@ -160,6 +164,13 @@ def doors_of(engine: BpfEngine) -> dict[str, tuple[str, ...]]:
     return {door.interface.name: door.doors for door in engine.doors()}
 
 
+def test_doors_are_opened_also_when_a_later_change_does_not_fit(engine: BpfEngine) -> None:
+    """The changes before it stay in force, so packets must come in."""
+    with pytest.raises(UnknownRealServer):
+        engine.apply([AddService(WEB, "rr"), DeleteRealServer(WEB, server().key)])
+    assert doors_of(engine)["front"] == ("tc",)
+
+
 def test_an_interface_may_have_any_name(engine: BpfEngine) -> None:
     """The kernel takes any bytes but slash, colon and space."""
     name = b"caf\xe9"
@@ -182,3 +193,78 @@ def test_the_egress_door_closes_with_the_last_server_here(engine: BpfEngine) -> 
     assert is_open()
     engine.apply([DeleteRealServer(WEB, here.key)])
     assert not is_open()
+
+
+# Upgrades.
+
+
+class KilledError(Exception):
+    """As kill -9, for what comes after."""
+
+
+def test_an_upgrade_that_was_killed_before_doors_were_swapped_is_done_again(
+    engine: BpfEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.apply([AddService(WEB, "rr")])
+    monkeypatch.setattr(loader, "build_id", lambda: 1)
+
+    def killed(_: Doors) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Doors, "swap", killed)
+        with pytest.raises(KilledError):
+            engine.adopt()
+    assert engine.adopt() != []
+    assert engine.adopt() == []
+
+
+def test_programs_of_another_layout_are_not_loaded_over_the_maps(
+    engine: BpfEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The verifier would let a smaller one pass."""
+    engine.apply([AddService(WEB, "rr")])
+    before = engine.read()
+    source, shapes_h = Path(__file__).parents[2] / "bpf", "shapes.h"
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (tmp_path / shapes_h).read_text()
+    (tmp_path / shapes_h).write_text(text.replace("MAX_REALS = 16384", "MAX_REALS = 32768"))
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    for name in ("tc", "xdp", "sweep"):
+        compile_object(tmp_path / f"{name}.bpf.c", objects / f"{name}.bpf.o")
+    monkeypatch.setattr(loader, "OBJECTS", objects)
+    with pytest.raises(DataplaneError, match="another layout"):
+        engine.adopt()
+    assert engine.read() == before
+
+
+def test_a_table_of_another_version_is_left_alone(engine: BpfEngine) -> None:
+    """Fields may have changed places in a structure of the same size."""
+    engine.apply([AddService(WEB, "rr")])
+    loader.find().settings.set(0, "shapes_version", 99)
+    with pytest.raises(DataplaneError, match="another version of onevip"):
+        BpfEngine().read()
+    with pytest.raises(DataplaneError, match="another version of onevip"):
+        BpfEngine().apply([AddService(MAIL, "rr")])
+    BpfEngine().unload()
+    assert BpfEngine().read() == Table.of()
+
+
+def test_an_unload_that_was_killed_leaves_nothing_that_counts(
+    engine: BpfEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.apply([AddService(WEB, "rr")])
+
+    def killed(path: Path) -> None:
+        (path / "maps" / "settings").unlink()
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pins, "remove_tree", killed)
+        with pytest.raises(KilledError):
+            engine.unload()
+    assert BpfEngine().read() == Table.of()
+    BpfEngine().apply([AddService(MAIL, "rr")])
+    assert list(BpfEngine().read().services) == [MAIL]

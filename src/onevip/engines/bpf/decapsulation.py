@@ -75,7 +75,7 @@ def remove(vip: IPv4Address) -> None:
             return
         for where in interfaces():
             Hook(directory / "links", where, PLACE).detach()
-        pins.remove_tree(directory)
+        pins.retire(directory)
 
 
 def vips() -> set[IPv4Address]:

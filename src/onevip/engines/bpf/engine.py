@@ -96,11 +96,12 @@ class BpfEngine:
                         scheduler_number(change.scheduler)
                 plane = loader.load(base)
             loader.enable_lookups()
-            doors = Doors(plane)
-            for change in changes:
-                with Writer(plane).at_work() as writer:
-                    writer.apply(change)
-            doors.follow()
+            try:
+                for change in changes:
+                    with Writer(plane).at_work() as writer:
+                        writer.apply(change)
+            finally:  # those before one that does not fit stay in force
+                Doors(plane).follow()
 
     # Doors.
 
@@ -129,7 +130,7 @@ class BpfEngine:
             if plane is None:
                 return
             Doors(plane).detach_all()
-            pins.remove_tree(plane.path)
+            pins.retire(plane.path)
             self._found = None
 
     def doors(self) -> list[Door]:
@@ -150,6 +151,7 @@ class BpfEngine:
                 return []
             loader.upgrade(plane)
             Doors(plane).swap()
+            loader.mark_current(plane)
             return ["the data plane's programs were replaced by this version's"]
 
     def follow_interfaces(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes as C  # noqa: N812 - a name for every line of this file
 import errno as errnos
 import os
+import struct
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -153,7 +154,7 @@ class Object:
         try:
             for name, handle in self._walk("bpf_object__next_map", "bpf_map__name"):
                 if reuse and name in reuse:
-                    lib.call(f"re-using map {name}", "bpf_map__reuse_fd", handle, reuse[name])
+                    self._reuse(name, handle, reuse[name])
             lib.call(f"loading {path.name} into the kernel", "bpf_object__load", opened)
         except DataplaneError:
             self.close()
@@ -167,6 +168,20 @@ class Object:
             name: lib.call(f"program {name}", "bpf_program__fd", handle)
             for name, handle in self._walk("bpf_object__next_program", "bpf_program__name")
         }
+
+    def _reuse(self, name: str, handle: C.c_void_p, fd: int) -> None:
+        """libbpf takes whatever it is given; the verifier sees only what is too small."""
+        lib = library()
+        asked = ("type", "key_size", "value_size", "max_entries")
+        mine = tuple(lib.call(f"map {name}", f"bpf_map__{what}", handle) for what in asked)
+        kind, _, *sizes = struct.unpack_from("=5I", object_info(fd))
+        if (kind, *sizes) != mine:
+            raise DataplaneError(
+                f"map {name} in the kernel has another layout",
+                f"{', '.join(asked)} are {(kind, *sizes)}, not {mine}: another version of onevip"
+                " loaded it; unload it with `onevip detach --unload`",
+            )
+        lib.call(f"re-using map {name}", "bpf_map__reuse_fd", handle, fd)
 
     def _walk(self, step: str, name: str) -> list[tuple[str, C.c_void_p]]:
         found: list[tuple[str, C.c_void_p]] = []

@@ -86,18 +86,30 @@ class DataPlane:
         found = struct.unpack_from("=II", libbpf.object_info(fd), 8)
         if found != (key_size, value_size):
             os.close(fd)
-            raise DataplaneError(
-                f"map {name} of {self.path} has another layout",
-                f"keys and values of {found} bytes, not {(key_size, value_size)}: another version"
-                " of onevip loaded it; unload it with `onevip detach --unload`",
+            raise self._of_another_version(
+                f"map {name}: keys and values of {found} bytes, not {(key_size, value_size)}"
             )
         return fd
+
+    def _of_another_version(self, what: str) -> DataplaneError:
+        return DataplaneError(
+            f"the table at {self.path} has another layout",
+            f"{what}: another version of onevip loaded it; unload it with `onevip detach --unload`",
+        )
 
     def _array(self, name: str, shape: shapes.Shape, entries: int) -> MappedArray:
         return MappedArray(self._open(name, 4, shape.size), shape, entries)
 
     @cached_property
     def settings(self) -> MappedArray:
+        found = self.unchecked_settings()
+        version = found.get(0, "shapes_version")
+        if version != Limits.SHAPES_VERSION:
+            raise self._of_another_version(f"version {version}, not {Limits.SHAPES_VERSION:d}")
+        return found
+
+    def unchecked_settings(self) -> MappedArray:
+        """For the one who writes the version."""
         return self._array("settings", shapes.SETTINGS, 1)
 
     @cached_property
@@ -170,7 +182,7 @@ def load(base: Path) -> DataPlane:
                 libbpf.pin(fd, unfinished / "maps" / name)
             for name, fd in {**tc.programs, **sweep.programs}.items():
                 libbpf.pin(fd, unfinished / "programs" / name)
-            _write_settings(DataPlane(unfinished).settings)
+            _write_settings(DataPlane(unfinished).unchecked_settings())
             arm(sweep.programs["arm"])
         unfinished.rename(final)
     except BaseException as error:
@@ -202,6 +214,10 @@ def upgrade(plane: DataPlane) -> None:
     has_xdp = (plane.path / "programs" / "onevip_xdp").exists()
     _reload(plane, ("tc", "sweep", "xdp") if has_xdp else ("tc", "sweep"))
     rearm(plane)
+
+
+def mark_current(plane: DataPlane) -> None:
+    """The last step of an upgrade, when every door runs this version's programs."""
     plane.settings.set(0, "build", build_id())
 
 

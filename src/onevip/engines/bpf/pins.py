@@ -154,6 +154,15 @@ def remove_tree(path: Path) -> None:
     path.rmdir()
 
 
+def retire(path: Path) -> None:
+    """Remove a namespace's pins: all at once for whoever looks, whenever we are killed."""
+    unfinished = path.with_name(f"{path.name}-new")
+    if unfinished.exists():
+        remove_tree(unfinished)
+    path.rename(unfinished)
+    remove_tree(unfinished)
+
+
 def sweep_dead(base: Path) -> None:
     """Remove the pins of namespaces that have gone, and what a killed load left unfinished."""
     alive = _live_inodes()
