@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from scapy.layers.inet import IP
 
@@ -12,6 +14,7 @@ from packet.wire import (
     GATE,
     IPIP,
     MASQ,
+    REAL,
     VIP,
     Director,
     Verdict,
@@ -109,3 +112,22 @@ def test_xdp_leaves_our_own_to_tc(xdp: Director, tc: Director) -> None:
     with xdp.counted(handed_over=1):
         assert xdp(from_client("A").frame) == from_client("A")
     assert tc(from_client("A").frame).packet[IP].dst == OWN
+
+
+def test_binding_to_any_address_does_not_make_it_ours(tc: Director) -> None:
+    """net.ipv4.ip_nonlocal_bind is 1 on many directors, for their VIPs."""
+    setting = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
+    setting.write_text("1")
+    try:
+        tc.add_service()
+        tc.add(REAL, GATE)
+        tc.add(OWN, GATE)
+        tc.add(LOCALHOST, GATE)
+    finally:
+        setting.write_text("0")
+    reals = tc.plane.reals
+    assert {tc._address(slot): reals.get(slot, "local") for slot in range(3)} == {
+        REAL: 0,
+        OWN: 1,
+        LOCALHOST: 1,
+    }

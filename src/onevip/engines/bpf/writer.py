@@ -7,13 +7,13 @@ at 1, and the next one frees what hangs loose.
 
 from __future__ import annotations
 
-import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
+from onevip.engines.bpf import routes
 from onevip.engines.bpf.codec import (
     SCHEDULER_NAMES,
     SCHEDULERS,
@@ -223,13 +223,13 @@ class Writer(Rows):
 
         Without a route yet, nothing is written: the programs look again each second.
         """
-        reals, is_local, source = self.plane.reals, _is_local(address), _source_towards(address)
-        moved: bool = reals.get(slot, "local") != is_local
+        reals, route = self.plane.reals, routes.ask(address)
+        moved: bool = reals.get(slot, "local") != route.is_local
         if moved:
-            reals.set(slot, "local", is_local)
+            reals.set(slot, "local", route.is_local)
             reals.set(slot, "hop_checked", 0)
-        if source is not None:
-            reals.set_bytes(slot, "tunnel_source", packed(source))
+        if route.source is not None:
+            reals.set_bytes(slot, "tunnel_source", packed(route.source))
         return moved
 
     def refresh_routes(self) -> bool:
@@ -335,25 +335,3 @@ def _positions(states: bytes, wanted: int) -> Iterator[int]:
     while at != -1:
         yield at
         at = states.find(wanted, at + 1)
-
-
-def _is_local(address: IPv4Address | IPv6Address) -> bool:
-    """Whether this machine would take packets to the address itself: it can be bound to."""
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError:
-            return False
-    return True
-
-
-def _source_towards(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address | None:
-    """The address that packets of our own to there would come from; None without a route."""
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((str(address), 9))
-        except OSError:
-            return None
-        return ip_address(probe.getsockname()[0])
