@@ -217,6 +217,36 @@ def test_a_probe_that_crashes_is_a_failed_outcome_and_a_logged_traceback(caplog)
     assert "ZeroDivisionError" in caplog.text
 
 
+def stalling(stalls: int) -> tuple[Outcome, int]:
+    """What an attempt finds when this process stands still in its first probes, and the probes."""
+    probes_begun = 0
+
+    async def run() -> Outcome:
+        loop = asyncio.get_running_loop()
+        real_time, stood_still_s = loop.time, 0.0
+        loop.time = lambda: real_time() + stood_still_s
+
+        async def probe(check: Check) -> Outcome:
+            nonlocal probes_begun, stood_still_s
+            probes_begun += 1
+            if probes_begun <= stalls:
+                stood_still_s += 60
+                await asyncio.Event().wait()
+            return Outcome(True, "connected")
+
+        return await attempt(http(80), {CheckType.HTTP: probe})
+
+    return asyncio.run(run()), probes_begun
+
+
+def test_a_director_that_stood_still_blames_no_server_for_it():
+    assert stalling(1) == (Outcome(True, "connected"), 2)
+
+
+def test_a_director_that_stands_still_all_the_time_comes_to_a_verdict():
+    assert stalling(2) == (Outcome(False, "timed out after 5 s"), 2)
+
+
 # receive
 
 
