@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv4Address
@@ -11,7 +12,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from onevip.health.matcher import Matcher, TooSlow
-from onevip.health.prober import attempt
+from onevip.health.prober import attempt, words
 from onevip.health.probes import probes
 from onevip.model import Check, CheckType, Outcome
 
@@ -245,6 +246,10 @@ def test_a_director_that_stood_still_blames_no_server_for_it():
 
 def test_a_director_that_stands_still_all_the_time_comes_to_a_verdict():
     assert stalling(2) == (Outcome(False, "timed out after 5 s"), 2)
+
+
+def test_a_blackhole_is_called_by_its_name():
+    assert words(OSError(errno.EINVAL, "")) == "the route to the real server is a blackhole"
 
 
 # receive

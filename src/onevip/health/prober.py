@@ -26,6 +26,7 @@ _WORDS = {
     errno.EPIPE: "connection reset by the server",
     errno.EHOSTUNREACH: "no route to the real server, or it does not answer ARP",
     errno.ENETUNREACH: "no route to the network of the real server",
+    errno.EINVAL: "the route to the real server is a blackhole",
     errno.ETIMEDOUT: "the kernel gave up connecting",
     errno.EMFILE: "the director is out of file descriptors: raise its limit",
     errno.EADDRNOTAVAIL: "the director is out of local ports",
