@@ -255,7 +255,10 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 
 	if (!s)
 		return not_ours();
-	kind = is_later_fragment(p) ? find_fragment(p, &way) : find_way(s, p, &connection, &way);
+	if (is_first_fragment(p))
+		forget_fragments(p);
+	kind = is_later_fragment(p) ? find_fragment(s, p, &way) :
+				      find_way(s, p, &connection, &way);
 	if (kind == DEAD) {
 		COUNT(real_server_gone);
 		return drop();

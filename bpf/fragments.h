@@ -7,7 +7,10 @@
  */
 #pragma once
 
+#include "connections.h"
 #include "packet.h"
+
+#define FRAGMENT_LIFETIME_S 30 /* the kernel's net.ipv4.ipfrag_time */
 
 /* What a packet is to a connection. */
 enum kind { UNKNOWN, REQUEST, REPLY, DEAD };
@@ -19,6 +22,7 @@ struct way {
 	__be16 vip_port;
 	__u8 method; /* of a request */
 	__u8 kind;
+	__u32 since; /* clock: of a datagram's first fragment */
 };
 
 struct fragment_key {
@@ -62,15 +66,26 @@ static __always_inline void remember_fragments(const struct packet *p, struct wa
 	struct fragment_key key = fragment_key_of(p);
 
 	way->kind = kind;
+	way->since = clock_now();
 	bpf_map_update_elem(&fragments, &key, way, BPF_ANY);
 }
 
-static __always_inline enum kind find_fragment(const struct packet *p, struct way *way)
+/* Before a first fragment is looked at: an earlier datagram may have had its id. */
+static __always_inline void forget_fragments(const struct packet *p)
+{
+	struct fragment_key key = fragment_key_of(p);
+
+	bpf_map_delete_elem(&fragments, &key);
+}
+
+static __always_inline enum kind find_fragment(const struct settings *s, const struct packet *p,
+					       struct way *way)
 {
 	struct fragment_key key = fragment_key_of(p);
 	const struct way *first = bpf_map_lookup_elem(&fragments, &key);
 
-	if (!first)
+	if (!first || ((clock_now() - first->since) & CLOCK_MASK) >
+			      FRAGMENT_LIFETIME_S * s->hz >> CLOCK_SHIFT)
 		return UNKNOWN;
 	*way = *first;
 	return way->kind;

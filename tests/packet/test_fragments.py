@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -113,3 +114,25 @@ def test_a_later_fragment_at_its_last_hop_is_not_answered(tc: Director) -> None:
     assert tc(eth() / first).packet[IP].src == VIP
     for piece in later:
         assert tc(eth() / piece) == DROPPED
+
+
+def test_an_id_that_is_used_again_is_another_datagram(tc: Director) -> None:
+    """There are only 65536 of them. This one is for somebody else on this machine."""
+    start(tc, GATE)
+    for piece in request(ident=9):
+        tc(eth() / piece)
+    with tc.counted():
+        for piece in request(ident=9, port=9999):
+            assert tc(eth() / piece) == left_alone(eth() / piece)
+
+
+def test_a_first_fragment_is_forgotten_after_a_while(tc: Director) -> None:
+    """After half a minute, as the kernel does: net.ipv4.ipfrag_time."""
+    start(tc, GATE)
+    first, late, last = request()
+    tc(eth() / first)
+    assert tc(eth() / late).name == "forwarded"
+    unit_s = 64 / tc.plane.settings.get(0, "hz")
+    tc.plane.settings.set(0, "hz", 1)  # half a minute is no clock unit now
+    time.sleep(2 * unit_s)
+    assert tc(eth() / last) == left_alone(eth() / last)
