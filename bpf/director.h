@@ -195,7 +195,7 @@ static __always_inline int forward_reply(context *ctx, const struct packet *p,
 		.is_reply = true,
 	};
 
-	ask_route(ctx, p->destination.word[3], hop);
+	ask_route(ctx, way->vip, p->destination.word[3], hop); /* as IPVS with snat_reroute=1 */
 	if (!hop->interface) {
 		COUNT(no_route);
 		return drop();

@@ -28,13 +28,18 @@ static __always_inline __u64 mac_to_u64(const __u8 *mac)
 	       (__u64)mac[4] << 32 | (__u64)mac[5] << 40 | MAC_VALID;
 }
 
-/* What the routing table says now. Returns the helper's verdict (BPF_FIB_LKUP_RET_*). */
-__attribute__((noinline)) long ask_route(context *ctx, __be32 address, struct hop *hop)
+/*
+ * What the routing table says now of packets from `source` (0: any) to `address`. Returns the
+ * helper's verdict (BPF_FIB_LKUP_RET_*).
+ */
+__attribute__((noinline)) long ask_route(context *ctx, __be32 source, __be32 address,
+					 struct hop *hop)
 {
 	struct bpf_fib_lookup fib = {
 		.family = AF_INET,
 		.ifindex = LOOPBACK,
 		.tot_len = 1, /* asks for the route's MTU */
+		.ipv4_src = source,
 		.ipv4_dst = address,
 	};
 	long verdict;
@@ -66,7 +71,7 @@ __attribute__((noinline)) int refresh_hop(context *ctx, struct real *real, __u32
 
 	if (!real)
 		return 0;
-	verdict = ask_route(ctx, real->address.word[3], &hop);
+	verdict = ask_route(ctx, 0, real->address.word[3], &hop);
 
 	/* forwarding on lo was switched off under us: what we knew serves until it is back */
 	if (verdict == BPF_FIB_LKUP_RET_FWD_DISABLED)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -359,3 +361,27 @@ def test_xdp_leaves_an_unknown_neighbour_to_tc(xdp: Director, tc: Director) -> N
     assert tc(syn).packet[IP].ttl == 63
     assert xdp.counters("10.1.250.1").in_packets == 1
     assert xdp.connections() == 1
+
+
+def test_a_masq_reply_is_routed_as_what_the_vip_sends(xdp: Director) -> None:
+    """As with snat_reroute=1: a director with two uplinks routes by its own address."""
+    other_router = "02:00:00:00:00:03"
+    with policy_routing(
+        "rule add from 10.0.0.100 lookup 100",
+        "route add default via 10.0.0.3 table 100",
+        f"neigh add 10.0.0.3 lladdr {other_router} dev front nud permanent",
+    ):
+        xdp.add_service()
+        xdp.add(REAL, MASQ)
+        xdp(eth() / ip4(CLIENT, VIP) / tcp(40000, 80, "S"))
+        reply = xdp(eth_back() / ip4(REAL, CLIENT) / tcp(80, 40000, "SA"))
+    assert reply.packet.dst == other_router
+
+
+@contextmanager
+def policy_routing(*added: str) -> Iterator[None]:
+    ip("\n".join(added) + "\n")
+    try:
+        yield
+    finally:
+        ip("".join(line.replace(" add ", " del ", 1) + "\n" for line in reversed(added)))
