@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -353,20 +355,77 @@ def test_a_killed_daemon_leaves_no_lock(tmp_path):
 
 def test_log_lines_have_one_plain_format():
     stream = io.StringIO()
-    logger = logging.getLogger("onevip")
-    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
-    try:
-        log.to(stream)
+    with log.to(stream):
         logging.getLogger("onevip.daemon").info("real server %s", "is up")
         logging.getLogger("onevip.daemon").warning("mind this")
-    finally:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
     first, second = stream.getvalue().splitlines()
     date, time, rest = first.split(" ", 2)
     assert (len(date), len(time)) == (10, 8)
     assert rest == f"onevip[{os.getpid()}]: real server is up"
     assert second.endswith(f"onevip[{os.getpid()}]: warning: mind this")
+
+
+class Stuck(io.StringIO):
+    """A stream whose first write hangs until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.freed = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.begun.set()
+        assert self.freed.wait(10)
+        return super().write(text)
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(monkeypatch):
+    monkeypatch.setattr(log, "MAX_WAITING", 2)
+    stream = Stuck()
+    with log.to(stream):
+        logging.getLogger("onevip").info("line 1")
+        assert stream.begun.wait(10)
+        for number in (2, 3, 4, 5):
+            logging.getLogger("onevip").info("line %d", number)
+        stream.freed.set()
+    said = [line.partition("]: ")[2] for line in stream.getvalue().splitlines()]
+    lost = "warning: 2 log lines were lost: they could not be written"
+    assert said == ["line 1", lost, "line 2", "line 3"]
+
+
+def test_a_log_that_nobody_ever_reads_does_not_keep_the_daemon_from_ending(monkeypatch):
+    monkeypatch.setattr(log, "PATIENCE_S", 0.01)
+    stream = Stuck()
+    with log.to(stream):
+        logging.getLogger("onevip").info("line 1")
+    stream.freed.set()
+
+
+class Full(io.StringIO):
+    """A stream whose disk is full, for so many writes."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self._writes = writes
+
+    def write(self, text: str) -> int:
+        self._writes -= 1
+        if self._writes >= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_log_that_cannot_be_written_ends_nothing_and_says_so_later():
+    stream = Full(writes=2)
+    with log.to(stream):
+        for number in (1, 2, 3):
+            logging.getLogger("onevip").info("line %d", number)
+    said = [line.partition("]: ")[2] for line in stream.getvalue().splitlines()]
+    assert said == ["line 3", "warning: 2 log lines were lost: they could not be written"]
+
+
+def test_a_daemon_without_stderr_logs_nowhere():
+    with log.to(None):
+        logging.getLogger("onevip").info("line 1")
 
 
 def test_a_touched_file_has_not_changed_and_a_growing_one_is_waited_for(tmp_path):

@@ -35,13 +35,13 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
     from onevip.daemon import log, run
     from onevip.host import surroundings
 
-    log.to(environment.stderr)
     _raise_descriptor_limit()
     # Where daemons of this network namespace keep their files.
     run_directory = Path(environment.state_directory) / namespace.identity()
-    return asyncio.run(
-        run(files[0], environment.engine(), run_directory, surroundings=surroundings.look)
-    )
+    with log.to(environment.stderr):
+        return asyncio.run(
+            run(files[0], environment.engine(), run_directory, surroundings=surroundings.look)
+        )
 
 
 def _raise_descriptor_limit() -> None:
