@@ -114,6 +114,26 @@ static __always_inline bool is_reused(const struct packet *p, __u64 control)
 	       (state == TCP_TIME_WAIT || state == TCP_CLOSE);
 }
 
+/*
+ * Too long for the way, and not to be fragmented. xdp counts every long packet: a driver loses it,
+ * and says nothing.
+ */
+static __always_inline bool is_too_long(context *ctx, const struct packet *p, __u32 mtu)
+{
+	if (DOOR == DOOR_TC && !(p->fragment & bpf_htons(DONT_FRAGMENT)))
+		return false;
+	return segment_length(ctx, p) > mtu;
+}
+
+/* What becomes of one that is. */
+static __always_inline int tell_mtu(context *ctx, const struct packet *p, __u32 mtu)
+{
+	if (DOOR == DOOR_XDP)
+		return hand_over(ctx);
+	COUNT(too_big);
+	return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu);
+}
+
 /* Client to real server, by the method that the connection began with. */
 static __always_inline int forward(context *ctx, const struct settings *s, const struct packet *p,
 				   const struct way *way, struct real *real,
@@ -155,13 +175,8 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 		COUNT(ttl_exceeded);
 		return refuse(ctx, p, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0);
 	}
-	if (hop->mtu && (p->fragment & bpf_htons(DONT_FRAGMENT)) &&
-	    segment_length(ctx, p) > hop->mtu - overhead) {
-		if (DOOR == DOOR_XDP)
-			return hand_over(ctx);
-		COUNT(too_big);
-		return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, hop->mtu - overhead);
-	}
+	if (hop->mtu && is_too_long(ctx, p, hop->mtu - overhead))
+		return tell_mtu(ctx, p, hop->mtu - overhead);
 	switch (way->method) {
 	case METHOD_MASQ:
 		if (!rewrite(ctx, p, &to_real, true))
@@ -206,6 +221,8 @@ static __always_inline int forward_reply(context *ctx, const struct packet *p,
 		COUNT(ttl_exceeded);
 		return drop();
 	}
+	if (hop->mtu && is_too_long(ctx, p, hop->mtu))
+		return tell_mtu(ctx, p, hop->mtu);
 	if (!rewrite(ctx, p, &to_vip, true)) {
 		COUNT(errors);
 		return drop();

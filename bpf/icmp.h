@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * icmp.h - an ICMP error about a packet: the VIP answers its client (RFC 792, RFC 1191).
+ * icmp.h - an ICMP error about a packet (RFC 792, RFC 1191). It comes from the packet's far end: the
+ * VIP answers its client, and about a reply of masq the client its real server.
  *
  * The quote is the IP header and the first bytes of what follows: 40 bytes of TCP, 28 of UDP,
  * as much as every such packet has. Packets with IP options are not answered.

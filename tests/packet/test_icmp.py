@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from scapy.layers.inet import IP, TCP, IPOption_NOP, UDPerror
 from scapy.layers.l2 import Ether
 
 from onevip.model import ForwardingMethod, Protocol
+from packet.network import ip
 from packet.wire import (
     CLIENT,
     DROPPED,
@@ -35,11 +37,12 @@ DATAGRAM = eth() / ip4(CLIENT, VIP, ttl=64, id=7) / udp(40000, 80) / b"data of t
 
 
 def answer(sent: Any, kind: int, code: int, *, quoted: int, **fields: Any) -> Verdict:
-    """The error that the client gets: from the VIP, back the way by which the packet came."""
+    """The error that the sender gets, back the way by which the packet came, from its far end:
+    a client from the VIP, a real server from its client."""
     arrived = Ether(bytes(sent))
     return forwarded(
         Ether(dst=arrived.src, src=arrived.dst)
-        / ip4(VIP, CLIENT, tos=0xC0, ttl=64, id=0)
+        / ip4(arrived[IP].dst, arrived[IP].src, tos=0xC0, ttl=64, id=0)
         / icmp(kind, code, **fields)
         / bytes(arrived.payload)[:quoted]
     )
@@ -128,6 +131,45 @@ def test_what_must_not_be_fragmented_and_is_too_long_is_told_the_mtu(
         assert tc(data(mtu + 1, flags="")).name == "forwarded"
 
 
+@pytest.fixture
+def narrow_front() -> Iterator[None]:
+    """The way to the clients is narrower than the one to the real servers."""
+    ip("link set front mtu 1400\n")
+    yield
+    ip("link set front mtu 1500\n")
+
+
+def test_a_real_server_is_told_the_mtu_of_the_way_to_its_client(
+    tc: Director, narrow_front: None
+) -> None:
+    """The client's MSS does not say what lies on the way."""
+    tc.add_service()
+    tc.add(REAL, MASQ)
+    tc(SYN)
+
+    def reply(length: int, flags: str = "DF") -> Any:
+        ports = tcp(80, 40000, "A")
+        return eth_back() / ip4(REAL, CLIENT, flags=flags) / ports / bytes(length - 40)
+
+    with tc.counted(too_big=1):
+        sent = reply(1401)
+        assert tc(sent) == answer(sent, 3, 4, quoted=40, nexthopmtu=1400)
+    with tc.counted(replies=2):
+        assert tc(reply(1400)).name == "forwarded"
+        assert tc(reply(1401, flags="")).name == "forwarded"
+
+
+def test_xdp_leaves_a_reply_that_is_too_long_to_tc(xdp: Director, narrow_front: None) -> None:
+    xdp.add_service()
+    xdp.add(REAL, MASQ)
+    xdp(SYN)
+    with xdp.counted(handed_over=2):
+        for flags in ("DF", ""):
+            ports = tcp(80, 40000, "A")
+            sent = eth_back() / ip4(REAL, CLIENT, flags=flags) / ports / bytes(1361)
+            assert xdp(sent) == left_alone(sent)
+
+
 def test_of_a_gso_packet_the_length_of_its_segments_counts(tc: Director) -> None:
     tc.add_service()
     tc.add(REAL, GATE)
@@ -164,8 +206,9 @@ def test_xdp_leaves_every_answer_to_tc(xdp: Director) -> None:
     xdp.add(REAL, IPIP)
     xdp(SYN)
     before = xdp.counters()
-    with xdp.counted(handed_over=2):
-        for sent in (data(1481), eth() / ip4(CLIENT, VIP, ttl=1) / tcp(40000, 80, "A")):
+    last_hop = eth() / ip4(CLIENT, VIP, ttl=1) / tcp(40000, 80, "A")
+    with xdp.counted(handed_over=3):  # the driver loses what is longer than its MTU
+        for sent in (data(1481), data(1481, flags=""), last_hop):
             assert xdp(sent) == left_alone(sent)
     assert xdp.counters() == before
 
