@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -161,6 +162,31 @@ def test_a_damaged_file_is_named(keeper, tmp_path):
         keeper()
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"settings": 1}'])
+def test_a_file_of_another_shape_is_damaged_too(keeper, tmp_path, text):
+    (tmp_path / "host.json").write_text(text)
+    with pytest.raises(HostError, match=r"host\.json is damaged .* remove it"):
+        keeper()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "cannot write {}: no space left on device"),
+        (errno.EACCES, "cannot write {}: permission denied: run as root"),
+    ],
+)
+def test_nothing_is_changed_when_nothing_can_be_kept(keeper, tmp_path, monkeypatch, number, said):
+    def refused(*_: object) -> None:
+        raise OSError(number, "")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    with pytest.raises(HostError) as raised:
+        keeper().acquire("one", Knob("a", 1))
+    assert str(raised.value) == said.format(tmp_path / "host.json")
+    assert HOST == {"a": 0, "b": 0}
+
+
 def test_an_announcement_is_an_arp_request_for_itself():
     assert arp.frame(VIP, "02:00:00:00:00:0a") == bytes.fromhex(
         "ffffffffffff 02000000000a 0806"
@@ -274,7 +300,7 @@ def test_a_command_line_that_makes_no_sense(tmp_path, command, argv, said):
 
 def test_nothing_can_be_kept_without_a_place(tmp_path, monkeypatch):
     def refuse(*args, **options):
-        raise PermissionError
+        raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(HostError, match="run as root"), keeping.locked(tmp_path / "x" / "y"):

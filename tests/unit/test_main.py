@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -23,6 +25,12 @@ def lab(monkeypatch):
         monkeypatch.setattr(importlib, "import_module", lambda name: {"onevip.lab": module}[name])
 
     return put
+
+
+@pytest.fixture
+def output_stays(monkeypatch):
+    """The test's own standard output is not given up."""
+    monkeypatch.setattr(entry.os, "dup2", lambda _, to: None)
 
 
 def raising(error):
@@ -66,8 +74,16 @@ def test_arguments_and_status_pass_through(lab):
         (HostError("no interface eth9"), 1, "onevip: no interface eth9\n"),
         (UsageError("--vip is missing"), 2, "onevip: --vip is missing\n"),
         (KeyboardInterrupt(), 130, ""),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/run/onevip/lab"),
+            1,
+            "onevip: /run/onevip/lab: permission denied: run as root\n",
+        ),
+        (OSError(errno.ENOSPC, "No space left"), 1, "onevip: no space left on device\n"),
+        (OSError("odd"), 1, "onevip: odd\n"),
     ],
 )
+@pytest.mark.usefixtures("output_stays")
 def test_an_error_is_one_sentence(lab, capsys, error, status, said):
     lab(raising(error))
     assert main(["lab"]) == status
@@ -81,6 +97,19 @@ def test_a_reader_that_went_away_is_no_error(lab, capsys, monkeypatch):
     assert main(["lab"]) == 141
     assert replaced == [1]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_program_whose_streams_are_closed_works(closed):
+    """And no file that it opens gets the number of one of them."""
+    program = f"exec {sys.executable} -m onevip --version {closed}"
+    assert subprocess.run(["sh", "-c", program], check=False, capture_output=True).returncode == 0
+
+
+def test_an_output_that_takes_nothing_is_one_sentence():
+    program = f"exec {sys.executable} -m onevip --version > /dev/full"
+    ended = subprocess.run(["sh", "-c", program], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "onevip: no space left on device\n")
 
 
 def test_a_link_named_ipvsadm_is_ipvsadm(monkeypatch, capsys):

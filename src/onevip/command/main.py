@@ -6,10 +6,11 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from onevip import __version__
-from onevip.model.errors import OnevipError, UsageError
+from onevip.model.errors import OnevipError, UsageError, words_of
 
 
 class Command(NamedTuple):
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
     A link named `ipvsadm` to this program answers as ipvsadm.
     """
+    _open_closed_streams()
     try:
         status = _dispatch(_own_arguments() if argv is None else argv)
         sys.stdout.flush()
@@ -53,10 +55,27 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader went away; the interpreter's own flush at exit must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _give_up_output()
         return BROKEN_PIPE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"onevip: {where}{words_of(error)}", file=sys.stderr)
+        _give_up_output()
+        return 1
     return status
+
+
+def _open_closed_streams() -> None:
+    """A program that is started without one of them (`>&-`) must not give its number to a file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = Path(os.devnull).open(mode)  # noqa: SIM115 - it gets the free number
+            setattr(sys, name, opened)
+
+
+def _give_up_output() -> None:
+    """Its reader went away, or its disk is full: the interpreter's own flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _own_arguments() -> list[str]:

@@ -25,7 +25,7 @@ from onevip.health import Checker, State
 from onevip.health.matcher import Matcher
 from onevip.health.prober import attempt
 from onevip.health.probes import probes
-from onevip.model import Check, Configuration, OnevipError, Table
+from onevip.model import Check, Configuration, OnevipError, Table, words_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ async def run(
     try:
         ownership.acquire()
     except OSError as error:
-        raise OnevipError(f"{run_directory}: {error.strerror}") from error
+        raise OnevipError(f"{run_directory}: {words_of(error)}") from error
     daemon = Daemon(file, engine, ownership, on_tick=on_tick, surroundings=surroundings, load=load)
     try:
         await daemon.start()

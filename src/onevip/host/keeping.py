@@ -16,7 +16,7 @@ from typing import Any
 
 from onevip import namespace
 from onevip.host.settings import Setting
-from onevip.model import HostError
+from onevip.model import HostError, words_of
 
 
 class Keeper:
@@ -92,20 +92,27 @@ class Keeper:
             kept = json.loads(self._file.read_text())
         except FileNotFoundError:
             return
-        except PermissionError as error:
-            raise HostError(f"cannot read {self._file}: run as root") from error
+        except OSError as error:
+            raise HostError(f"cannot read {self._file}: {words_of(error)}") from error
         except ValueError as error:
             raise HostError(f"{self._file} is damaged ({error}): remove it") from error
-        self._items, self.users = kept["settings"], kept["users"]
+        match kept:
+            case {"settings": dict(items), "users": dict(users)}:
+                self._items, self.users = items, users
+            case _:
+                raise HostError(f"{self._file} is damaged (not what onevip writes): remove it")
 
     def _write(self) -> None:
-        if not self._items and not self.users:
-            self._file.unlink(missing_ok=True)
-            return
         kept = {"settings": self._items, "users": self.users}
         new = self._file.with_suffix(".new")
-        new.write_text(json.dumps(kept, indent=1))
-        new.replace(self._file)
+        try:
+            if not self._items and not self.users:
+                self._file.unlink(missing_ok=True)
+            else:
+                new.write_text(json.dumps(kept, indent=1))
+                new.replace(self._file)
+        except OSError as error:
+            raise HostError(f"cannot write {self._file}: {words_of(error)}") from error
 
 
 def _name(setting: Setting) -> str:
@@ -128,8 +135,8 @@ def locked(file: Path) -> Iterator[None]:
     try:
         file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         directory = os.open(file.parent, os.O_RDONLY)
-    except PermissionError as error:
-        raise HostError(f"cannot write to {file.parent}: run as root") from error
+    except OSError as error:
+        raise HostError(f"cannot write to {file.parent}: {words_of(error)}") from error
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield

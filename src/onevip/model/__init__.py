@@ -26,6 +26,7 @@ from onevip.model.errors import (
     UnknownScheduler,
     UnknownService,
     UsageError,
+    words_of,
 )
 from onevip.model.service import (
     Counters,
@@ -74,4 +75,5 @@ __all__ = [
     "VirtualService",
     "Zero",
     "diff",
+    "words_of",
 ]

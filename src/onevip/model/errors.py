@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class OnevipError(Exception):
     """Anything that onevip tells its user in one sentence instead of a traceback."""
@@ -61,3 +63,9 @@ class UnknownRealServer(TableError):
 
 class UnknownScheduler(TableError):
     """A service with a scheduler that this engine does not have."""
+
+
+def words_of(error: OSError) -> str:
+    """`no space left on device`; for want of a privilege also what to do."""
+    words = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"{words}: run as root" if isinstance(error, PermissionError) else words
