@@ -18,6 +18,7 @@ enum limits {
 	WAYS = 8,
 	BUCKETS = 65536, /* x 8 slots x 64 bytes = 32 MiB: half a million connections */
 	CLOCK_SHIFT = 6, /* a clock unit is 64 jiffies: 64 to 640 ms */
+	XDP_PLACES = 256,
 };
 
 struct address {
@@ -150,6 +151,13 @@ struct settings {
 	__u32 reals_used;    /* slots that were ever in use */
 	__u32 services_used;
 	__u32 next_chunk;    /* where the search for free chunks goes on */
+};
+
+/* The MAC of an interface with an xdp door, in the place `interface` % XDP_PLACES. */
+struct own_mac {
+	__u64 mac; /* as in struct real: bit 63 set */
+	__u32 interface;
+	__u32 reserved;
 };
 
 /* What happened at a door, per CPU. Names are shown to people as they stand here. */

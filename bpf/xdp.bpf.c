@@ -18,6 +18,9 @@ typedef struct xdp_md context;
 
 char _license[] SEC("license") = "GPL";
 
+/* Written by user space. Where it is wrong, tc does the work. */
+MAP_ARRAY(own_macs, struct own_mac, XDP_PLACES, BPF_F_MMAPABLE);
+
 static __always_inline int not_ours(void)
 {
 	return XDP_PASS;
@@ -121,16 +124,24 @@ static __always_inline int send(context *ctx, const struct hop *hop)
 
 #include "director.h"
 
+/* A driver in promiscuous mode, or one without a filter, also brings what is for other machines. */
+static __always_inline bool is_for_us(context *ctx, const struct ethhdr *eth)
+{
+	__u32 interface = ctx->ingress_ifindex, place = interface % XDP_PLACES;
+	const struct own_mac *own = bpf_map_lookup_elem(&own_macs, &place);
+
+	return own && own->interface == interface && own->mac == mac_to_u64(eth->h_dest);
+}
+
 SEC("xdp")
 int onevip_xdp(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
 
-	/* fragments need the tc door; so does a frame to a group address */
+	/* fragments need the tc door */
 	if (!parse(data, end, &p) ||
-	    (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)) ||
-	    (((struct ethhdr *)data)->h_dest[0] & 1))
+	    (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)) || !is_for_us(ctx, data))
 		return not_ours();
 	if (!p.length || ETH_LEN + p.length > (__u32)((long)end - (long)data))
 		return not_ours();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from scapy.utils import mac2str
 
 from onevip.engines.bpf import BpfEngine, loader, pins
 from onevip.engines.bpf.doors import Doors
@@ -29,7 +31,7 @@ from onevip.model import (
     UnknownRealServer,
     UnknownService,
 )
-from packet.network import director_namespace, real_address
+from packet.network import FRONT, director_namespace, ip, real_address
 from packet.objects import compile_object
 
 WEB = ServiceKey(Protocol.TCP, IPv4Address("10.0.0.100"), 80)
@@ -186,13 +188,36 @@ def test_the_egress_door_closes_with_the_last_server_here(engine: BpfEngine) -> 
     """It sees every packet that leaves: a fallback server that came and went must not keep it."""
 
     def is_open() -> bool:
-        return bool(list((loader.find().path / "links").glob("egress-*")))
+        plane = loader.find()
+        assert plane is not None
+        return bool(list((plane.path / "links").glob("egress-*")))
 
     here = RealServer(IPv4Address("127.0.0.1"), 80, ForwardingMethod.GATE, 1)
     engine.apply([AddService(WEB, "rr"), AddRealServer(WEB, here)])
     assert is_open()
     engine.apply([DeleteRealServer(WEB, here.key)])
     assert not is_open()
+
+
+def test_the_xdp_door_is_told_its_interfaces_mac(engine: BpfEngine) -> None:
+    """What is for another machine is none of its business."""
+    engine.apply([AddService(WEB, "rr")])
+    assert engine.attach("front", "xdp") == ["front: xdp, tc"]
+    plane = loader.find()
+    assert plane is not None
+    index = socket.if_nametoindex("front")
+
+    def told() -> bytes:
+        assert plane.own_macs.get(index, "interface") == index
+        return plane.own_macs.get_bytes(index, "mac")[:6]
+
+    assert told() == mac2str(FRONT)
+    ip("link set front address 02:00:00:00:00:77\n")
+    try:
+        engine.follow_interfaces()
+        assert told() == mac2str("02:00:00:00:00:77")
+    finally:
+        ip(f"link set front address {FRONT}\n")
 
 
 # Upgrades.
@@ -243,7 +268,9 @@ def test_programs_of_another_layout_are_not_loaded_over_the_maps(
 def test_a_table_of_another_version_is_left_alone(engine: BpfEngine) -> None:
     """Fields may have changed places in a structure of the same size."""
     engine.apply([AddService(WEB, "rr")])
-    loader.find().settings.set(0, "shapes_version", 99)
+    plane = loader.find()
+    assert plane is not None
+    plane.settings.set(0, "shapes_version", 99)
     with pytest.raises(DataplaneError, match="another version of onevip"):
         BpfEngine().read()
     with pytest.raises(DataplaneError, match="another version of onevip"):

@@ -49,6 +49,7 @@ NOT_OURS = {
     "no IP at all": eth() / b"whatever this is, it is long enough to be a packet of something",
     "a broadcast frame": eth(to=BROADCAST) / ip4(CLIENT, VIP) / SYN,
     "a group's frame": eth(to=GROUP) / ip4(CLIENT, VIP) / SYN,
+    "a frame for another machine": eth(to="02:00:00:00:00:99") / ip4(CLIENT, VIP) / SYN,
     "a later fragment": eth() / ip4(CLIENT, VIP, frag=100) / SYN,
     "a last fragment": eth() / ip4(CLIENT, VIP, frag=1, flags="MF") / SYN,
     "version 5": eth() / ip4(CLIENT, VIP, version=5) / SYN,

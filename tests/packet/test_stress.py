@@ -38,7 +38,7 @@ from onevip.model import (
     ServiceKey,
 )
 from packet.conftest import Directors
-from packet.network import real_address
+from packet.network import FRONT, real_address
 from packet.objects import compile_object
 from packet.wire import (
     CLIENT,
@@ -99,6 +99,7 @@ class Generator:
         for name, door in (("tc_door", tc), ("xdp_door", xdp)):
             program = door._program.to_bytes(4, "little")
             libbpf.map_update(self._object.maps[name], bytes(4), program)
+        xdp.arrives_for(FRONT)
         self._frame = bytes(eth() / ip4(CLIENT, VIP) / tcp(40000, 80))
         self._context = bytearray(SKB_SIZE)
         struct.pack_into("=I", self._context, SKB_IFINDEX, socket.if_nametoindex("front"))

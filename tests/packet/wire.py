@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
+from scapy.utils import mac2str
 
 from onevip.engines.bpf import BpfEngine, libbpf, loader, shapes
 from onevip.engines.bpf.codec import gauge
@@ -56,6 +57,7 @@ VERDICTS = {
     "tc": {-1: "left alone", 2: "dropped", 7: "forwarded"},
     "xdp": {0: "aborted", 1: "dropped", 2: "left alone", 4: "forwarded"},
 }
+LO = 1
 SKB_IFINDEX, SKB_GSO_SIZE, SKB_SIZE = 40, 176, 192  # struct __sk_buff
 
 FRAGMENT_KEY = 12  # struct fragment_key
@@ -220,9 +222,21 @@ class Director:
             arrived = self._interfaces.get(Ether(frame).dst, self._interfaces[FRONT])
             struct.pack_into("=I", context, SKB_IFINDEX, arrived)
             struct.pack_into("=I", context, SKB_GSO_SIZE, gso_size)
+        else:
+            self.arrives_for(self._mac_of_ours(frame))
         number, out, _ = libbpf.run_program(self._program, frame, context=bytes(context))
         name = VERDICTS[self.door].get(number, f"verdict {number}")
         return Verdict(name, b"" if name == "dropped" else out)
+
+    def _mac_of_ours(self, frame: bytes) -> str:
+        """That of the interface by which a frame arrives."""
+        to: str = Ether(frame).dst
+        return to if to in self._interfaces else FRONT
+
+    def arrives_for(self, mac: str) -> None:
+        """A test run of xdp arrives by lo: it gets this MAC."""
+        self.plane.own_macs.set(LO, "mac", 1 << 63 | int.from_bytes(mac2str(mac), "little"))
+        self.plane.own_macs.set(LO, "interface", LO)
 
     def onward(self, to: str) -> Any:
         """The Ethernet header of what is sent to an address.

@@ -17,7 +17,7 @@ from pathlib import Path
 from onevip import namespace
 from onevip.engines.bpf import libbpf, loader
 from onevip.engines.bpf.loader import DataPlane
-from onevip.engines.bpf.shapes import SlotState
+from onevip.engines.bpf.shapes import Limits, SlotState
 from onevip.model import DataplaneError, UsageError
 
 SIOCGIFHWADDR = 0x8927
@@ -33,6 +33,7 @@ class Interface:
     index: int
     name: str
     has_ethernet: bool
+    mac: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def interfaces() -> list[Interface]:
             except OSError:
                 continue  # gone since it was listed
             kind = struct.unpack_from("=H", answer, 16)[0]
-            found.append(Interface(index, name, kind in (ARPHRD_ETHER, ARPHRD_LOOPBACK)))
+            has_ethernet = kind in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
+            found.append(Interface(index, name, has_ethernet, answer[18:24]))
     return found
 
 
@@ -246,6 +248,7 @@ class Doors:
         if where.name == "lo" or not where.has_ethernet:
             raise DataplaneError(f"xdp on {where.name}", "this interface has no driver for it")
         program = loader.load_xdp(self._plane)
+        self._write_mac(where)
         try:
             if not _swap_link(self._xdp(where), program):
                 link = libbpf.link_create(
@@ -263,6 +266,12 @@ class Doors:
             raise DataplaneError(f"xdp on {where.name}", reason, error.errno) from None
         finally:
             os.close(program)
+
+    def _write_mac(self, where: Interface) -> None:
+        """By which the xdp program knows what is for us: a driver may bring more."""
+        macs, place = self._plane.own_macs, where.index % Limits.XDP_PLACES
+        macs.set(place, "mac", 1 << 63 | int.from_bytes(where.mac, "little"))
+        macs.set(place, "interface", where.index)
 
     def detach(self, where: Interface, door: str) -> None:
         """Close the xdp door, or (tc) both; the daemon leaves such an interface alone."""
@@ -294,6 +303,8 @@ class Doors:
             if not where.has_ethernet or _marked(f"detached-{where.index}"):
                 continue
             egress = self._egress(where)
+            if libbpf.link_lives(self._xdp(where)):
+                self._write_mac(where)
             try:
                 if not self._tc(where).is_attached() or (wants_egress and not egress.is_attached()):
                     self._attach_tc(where)

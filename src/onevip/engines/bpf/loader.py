@@ -133,6 +133,11 @@ class DataPlane:
     def real_totals(self) -> PerCpuArray:
         return PerCpuArray(self._open("real_totals", 4, shapes.TOTALS.size), shapes.TOTALS)
 
+    @cached_property
+    def own_macs(self) -> MappedArray:
+        """There once an xdp door was opened."""
+        return self._array("own_macs", shapes.OWN_MAC, Limits.XDP_PLACES)
+
     def sweeper_ticks(self) -> int:
         """How often the sweeper has run; stands still when its timer is lost."""
         fd = self._open("sweeper", 4, SWEEPER_TIMER + shapes.SWEEPER_REPORT.size)

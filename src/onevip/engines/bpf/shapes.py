@@ -33,6 +33,7 @@ class Limits(IntEnum):
     WAYS = 8
     BUCKETS = 65536
     CLOCK_SHIFT = 6
+    XDP_PLACES = 256
 
 
 class SlotState(IntEnum):
@@ -221,6 +222,16 @@ SETTINGS: Final = Shape(
         "reals_used": Field(140, "=I"),
         "services_used": Field(144, "=I"),
         "next_chunk": Field(148, "=I"),
+    },
+)
+
+OWN_MAC: Final = Shape(
+    "own_mac",
+    16,
+    {
+        "mac": Field(0, "=Q"),
+        "interface": Field(8, "=I"),
+        "reserved": Field(12, "=I"),
     },
 )
 
