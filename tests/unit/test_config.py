@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -173,6 +175,13 @@ def test_a_carriage_return_is_part_of_the_value(tmp_path):
 
 def test_the_last_of_a_repeated_directive_wins():
     assert one(section("scheduler=rr", "scheduler=lc")).scheduler == "lc"
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "lb.cf")
+    for path in (tmp_path / "lb.cf", Path("/dev/null")):
+        with pytest.raises(ConfigError, match=f"{path}: is no regular file; write it to one"):
+            load(path)
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):

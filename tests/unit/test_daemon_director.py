@@ -181,7 +181,7 @@ def test_what_is_found_in_the_table_does_not_flicker(tmp_path):
 def test_a_service_that_the_daemon_did_not_make_is_never_touched(tmp_path):
     foreign = VirtualService(MAIL, "rr", (RealServer(IPv4Address("10.9.9.9"), 25),))
     desk = Desk(tmp_path, table=Table.of([foreign])).start()
-    desk.use("")
+    desk.use("# nothing\n")
     assert desk.director.stop()
     assert list(desk.engine.table) == [foreign]
 

@@ -146,6 +146,36 @@ def test_hup_reads_the_file_again_and_a_broken_one_changes_nothing(tmp_path):
     living(tmp_path, story)
 
 
+def test_a_file_that_was_emptied_by_accident_changes_nothing(tmp_path):
+    """Truncated by an editor or a full disk; it would delete every service, and autoreload."""
+    text = CF.replace("autoreload=no", "autoreload=yes")
+
+    async def story(telling, engine, file):
+        file.write_text("\n")
+        line = await telling.said("the last good configuration stays in force")
+        assert f"{file}: is empty" in line
+        file.write_text("# nothing is served\nautoreload=yes\n")
+        await telling.said("virtual service tcp 10.20.0.100:80 deleted")
+        file.write_text("")
+        await telling.said("reloaded")
+
+    living(tmp_path, story, text, load=load_with_short_interval)
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(tmp_path):
+    async def story(telling, engine, file):
+        file.unlink()
+        os.mkfifo(file)
+        assert "is no regular file" in await telling.said("the last good configuration")
+
+    living(
+        tmp_path,
+        story,
+        CF.replace("autoreload=no", "autoreload=yes"),
+        load=load_with_short_interval,
+    )
+
+
 def test_autoreload_notices_a_new_content_and_tells_a_broken_one_once(tmp_path):
     text = CF.replace("autoreload=no", "autoreload=yes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from onevip.config import directives as d
@@ -16,6 +17,10 @@ from onevip.model import ConfigError, Configuration, ConfiguredService, ServiceK
 def load(path: str | Path) -> Configuration:
     """Read and parse a file. Raises ConfigError; line 0 when it cannot be read."""
     try:
+        # A pipe could be waited for, and a second look at it would find nothing.
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ConfigError(str(path), 0, "is no regular file", "write it to one")
         # As bytes: universal newlines would hide a carriage return, which ldirectord sees.
         text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
@@ -63,5 +68,6 @@ def parse(
         services=tuple(services.values()),
         autoreload=globally.get(d.AUTORELOAD) or False,
         check_interval_s=sections.check_interval_s(globally),
+        is_blank=not text.strip(),
         warnings=tuple(source.warnings),
     )

@@ -18,6 +18,7 @@ from onevip.model import (
     AddRealServer,
     Change,
     Check,
+    ConfigError,
     Configuration,
     DeleteRealServer,
     DeleteService,
@@ -79,7 +80,11 @@ class Director:
             raise
 
     def use(self, configuration: Configuration) -> None:
-        """Put another configuration in force. Raises BelongsToAnother; then the old one stays."""
+        """Put another configuration in force. Raises OnevipError; then the old one stays."""
+        if configuration.is_blank and self._configuration.services:
+            # An editor or a full disk truncated it; it would also switch autoreload off.
+            hint = "to serve nothing, write a comment into it or end the daemon"
+            raise ConfigError(configuration.file, 0, "is empty", hint)
         self._refuse_services_of_others(configuration)
         self._take(configuration)
         self._wake()

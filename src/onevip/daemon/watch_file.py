@@ -57,6 +57,8 @@ class WatchFile:
 
     def _read(self) -> bytes:
         """A digest of the content; empty when it cannot be read."""
+        if not self._path.is_file():
+            return b""  # opening a pipe would wait
         try:
             return hashlib.sha256(self._path.read_bytes()).digest()
         except OSError:

@@ -37,4 +37,5 @@ class Configuration:
     services: tuple[ConfiguredService, ...]
     autoreload: bool = False
     check_interval_s: float = 10.0  # also how often autoreload looks at the file
+    is_blank: bool = False  # not even a comment: nobody meant it so
     warnings: tuple[str, ...] = field(default=(), compare=False)  # "file:line: sentence"
