@@ -226,11 +226,32 @@ def test_two_daemons_on_one_file_are_refused(tmp_path):
     second.release()
 
 
+def test_a_daemon_that_owns_nothing_leaves_no_file(tmp_path):
+    Desk(tmp_path).ownership.release()  # its file was broken, say
+    desk = Desk(tmp_path).start()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert desk.director.stop()
+    desk.ownership.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_daemon_takes_no_lock_away(tmp_path):
+    first, second = (Ownership(tmp_path, "lb.cf") for _ in range(2))
+    first.acquire()
+    for _ in range(2):
+        with pytest.raises(AlreadyRunning):
+            second.acquire()
+        second.release()
+
+
 def test_two_daemons_on_two_files_live_side_by_side(tmp_path):
     one = Desk(tmp_path, "one.cf").start()
     two = Desk(tmp_path, "two.cf", one.engine.table)
-    with pytest.raises(BelongsToAnother, match="belongs to the daemon of another"):
+    with pytest.raises(BelongsToAnother) as refused:
         two.start()
+    assert str(refused.value) == (
+        f"two.cf:3: tcp 10.20.0.100:80 belongs to the daemon of {Path('one.cf').resolve()}"
+    )
     two.start(CF.replace(":80", ":8080"))
     assert len(two.engine.table) == 2
     with pytest.raises(BelongsToAnother):

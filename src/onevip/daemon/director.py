@@ -179,7 +179,7 @@ class Director:
             if service.key in others:
                 raise BelongsToAnother(
                     f"{configuration.file}:{service.line}: {service.key} belongs to the daemon of "
-                    f"another configuration file, {others[service.key]}"
+                    f"{others[service.key]}"
                 )
         self._ownership.settle(self._ownership.services - others.keys())
 

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -49,28 +49,35 @@ class Ownership:
             self._lock = os.open(_lock_of(self._list), os.O_RDWR | os.O_CREAT, 0o600)
             if not _locked(self._lock):
                 holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-                self.release()
+                self._unlock()
                 raise AlreadyRunning(
                     f"a daemon for {self._file} runs already (pid {holder or 'unknown'}): "
                     "stop it first, or let it reload by SIGHUP"
                 )
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        self.services = _read(self._list)
+        self.services = frozenset(_read(self._list))
 
     def release(self) -> None:
-        """Let the next daemon in. The list of services stays for it."""
+        """Let the next daemon in. The list of services stays for it; an empty one goes."""
+        if self._lock >= 0 and not self.services:
+            with suppress(FileNotFoundError), self._alone():  # all of it may have gone meanwhile
+                self._list.unlink(missing_ok=True)
+                _lock_of(self._list).unlink(missing_ok=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def of_others(self) -> dict[ServiceKey, str]:
-        """The services of the other daemons that run in this directory, with their lists' names."""
+        """The services of the other daemons that run in this directory, and their files."""
         found: dict[ServiceKey, str] = {}
         with self._alone():
             for path in sorted(self._directory.glob("*.services.json")):
                 if path != self._list and _is_locked(_lock_of(path)):
-                    found |= dict.fromkeys(_read(path), path.name.removesuffix(".services.json"))
+                    found |= _read(path)
         return found
 
     def claim(self, named: Iterable[ServiceKey]) -> None:
@@ -131,20 +138,20 @@ def _is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _read(path: Path) -> frozenset[ServiceKey]:
-    """The services of a list; none, with a warning, when it cannot be understood."""
+def _read(path: Path) -> dict[ServiceKey, str]:
+    """A list's services and its file; none, with a warning, when it cannot be understood."""
     try:
-        rows = json.loads(path.read_text())["services"]
-        return frozenset(
-            ServiceKey(Protocol[protocol.upper()], ip_address(address), int(port))
-            for protocol, address, port in rows
-        )
+        kept = json.loads(path.read_text())
+        return {
+            ServiceKey(Protocol[protocol.upper()], ip_address(address), int(port)): kept["file"]
+            for protocol, address, port in kept["services"]
+        }
     except FileNotFoundError:
-        return frozenset()
+        return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning(
             "%s is damaged (%s: %s): services that a former daemon made and the configuration "
             "does not name stay in the table",
             *(path, type(error).__name__, error),
         )
-        return frozenset()
+        return {}
