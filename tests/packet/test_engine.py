@@ -199,6 +199,21 @@ def test_the_egress_door_closes_with_the_last_server_here(engine: BpfEngine) -> 
     assert not is_open()
 
 
+def test_an_index_that_is_used_again_is_another_interface(engine: BpfEngine) -> None:
+    engine.apply([AddService(WEB, "rr")])
+    ip("link add one index 77 type veth peer name one-peer\n")
+    engine.follow_interfaces()
+    engine.detach("one", "tc")
+    ip("link del one\n")
+    engine.follow_interfaces()
+    ip("link add two index 77 type veth peer name two-peer\n")
+    try:
+        engine.follow_interfaces()
+        assert doors_of(engine)["two"] == ("tc",)
+    finally:
+        ip("link del two\n")
+
+
 def test_the_xdp_door_is_told_its_interfaces_mac(engine: BpfEngine) -> None:
     """What is for another machine is none of its business."""
     engine.apply([AddService(WEB, "rr")])

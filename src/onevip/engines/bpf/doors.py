@@ -114,6 +114,15 @@ def _marked(name: str) -> bool:
     return (namespace.run_directory() / name).exists()
 
 
+def _forget_interfaces(but: set[int]) -> None:
+    """What is remembered of interfaces that went: an index is used again."""
+    directory = namespace.run_directory()
+    for kind in ("clsact", "detached"):
+        for mark in directory.glob(f"{kind}-*"):
+            if int(mark.name.removeprefix(f"{kind}-")) not in but:
+                mark.unlink(missing_ok=True)
+
+
 def _swap_link(pinned: Path, program: int) -> bool:
     """Give a living link another program. False: there is none (a dead one is unpinned)."""
     if not libbpf.link_lives(pinned):
@@ -287,7 +296,7 @@ class Doors:
             self._xdp(where).unlink(missing_ok=True)
             self._tc(where).detach()
             self._egress(where).detach()
-            _unmark(f"detached-{where.index}")
+        _forget_interfaces(set())
 
     def follow(self) -> list[str]:
         """Open the tc door of every interface that lacks it; drop pins of interfaces that went.
@@ -298,8 +307,9 @@ class Doors:
         for pinned in self._links.iterdir():
             if not libbpf.link_lives(pinned):
                 pinned.unlink()
-        wants_egress = self._serves_here()
-        for where in interfaces():
+        wants_egress, present = self._serves_here(), interfaces()
+        _forget_interfaces({where.index for where in present})
+        for where in present:
             if not where.has_ethernet or _marked(f"detached-{where.index}"):
                 continue
             egress = self._egress(where)
