@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from netns.clusters import prefix, serve
+from netns.clusters import prefix, serve, wait_for, weights
 from onevip.lab import Cluster, LabError
 from onevip.lab.cluster import ONEVIP, only_one
 from onevip.lab.namespace import NAMESPACES, is_running
@@ -81,6 +81,30 @@ def test_what_a_killed_lab_left_is_taken_down_by_lab_down() -> None:
     assert again.stdout == "There was no cluster.\n"
 
 
+def test_what_lab_up_prints_can_be_followed() -> None:
+    cluster = Cluster("gate", prefix())
+    up = [*ONEVIP, "lab", "up", "--prefix", cluster.prefix]
+    printed = subprocess.run(up, check=True, capture_output=True, text=True).stdout
+    pids = processes_of(cluster)
+
+    def follow(hint: str) -> None:
+        (line,) = [line for line in printed.splitlines() if hint in line]
+        command = line.partition("#")[0].removeprefix("The end:")
+        subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
+
+    def weigh(weight: int) -> None:
+        wait_for(lambda: weights(cluster) == {"rs1": weight, "rs2": 2}, f"weight {weight}", cluster)
+
+    follow("curl")
+    follow("Apache of real server 1 ends")
+    weigh(0)
+    follow("it starts again")
+    weigh(2)
+    follow("the daemon ends")
+    follow("The end")
+    assert_gone(cluster, pids)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_takes_its_cluster_down(sign: signal.Signals) -> None:
     cluster = Cluster("gate", prefix())
@@ -97,6 +121,7 @@ def test_an_interrupted_demo_takes_its_cluster_down(sign: signal.Signals) -> Non
     output = demo.communicate(timeout=20)[0].decode()
     assert demo.returncode != 0
     assert "Traceback" not in output
+    assert output.endswith("\nInterrupted. Nothing is left.\n")
     assert_gone(cluster, pids)
 
 

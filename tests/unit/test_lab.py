@@ -68,10 +68,13 @@ def test_narration_is_plain_where_no_terminal_is() -> None:
         shown.append("in the east")
     with pytest.raises(ZeroDivisionError), narrator.step("it sets in the north"):
         raise ZeroDivisionError
+    with pytest.raises(KeyboardInterrupt), narrator.step("it rises again"):
+        raise KeyboardInterrupt
     text = output.getvalue()
     assert "\033" not in text
-    first, detail, second = text.splitlines()
+    first, detail, second, third = text.splitlines()
     assert first.startswith("  1. the sun rises")
     assert " ok " in first
     assert detail.strip() == "in the east"
     assert second.endswith("not observed")
+    assert third.endswith("interrupted")

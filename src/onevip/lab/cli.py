@@ -23,10 +23,13 @@ The cluster is up: forwarding by {method}, door {door}. Try, as root:
   ip netns exec {p}client ip neigh show {vip}
   ip netns exec {p}rs1 tcpdump -e -n -i eth0 port 80
   kill {pid_rs1}      # Apache of real server 1 ends; look at the table again
+  ip netns exec {p}rs1 apache2 -f {directory}/rs1/httpd.conf   # it starts again
+  tail {log}   # what the daemon said
   kill -9 {pid_daemon}   # the daemon ends; requests and ipvsadm go on
+  ip netns exec {p}director {onevip} run {file}   # a new one takes over
 
 Its files: {directory} (edit {file}: autoreload=yes)
-The end:   {onevip} lab down
+The end:   {onevip} lab down{prefix}
 """
 
 
@@ -67,7 +70,8 @@ def up(cluster: Cluster) -> int:
         WORDS.format(
             method=cluster.method, door=cluster.door, p=cluster.prefix, vip=VIP,
             pid_rs1=apache.pid, pid_daemon=cluster.daemon.pid,
-            directory=cluster.directory, file=cluster.file, onevip=program(),
+            directory=cluster.directory, file=cluster.file, log=cluster.log, onevip=program(),
+            prefix="" if cluster.prefix == PREFIX else f" --prefix {cluster.prefix}",
         ),
         end="",
     )  # fmt: skip

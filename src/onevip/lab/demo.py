@@ -61,7 +61,11 @@ def run(argv: list[str]) -> int:
     with only_one(arguments.prefix), interruptible():
         for method in arguments.method or METHODS:
             narrator.title(TITLES[method])
-            Walkthrough(Cluster(method, arguments.prefix), narrator).play()
+            try:
+                Walkthrough(Cluster(method, arguments.prefix), narrator).play()
+            except KeyboardInterrupt:
+                narrator.say("\nInterrupted. Nothing is left.")
+                raise
     narrator.say(
         f"\nEverything was observed, in {time.monotonic() - begin:.0f} s. Nothing is left."
     )

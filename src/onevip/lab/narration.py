@@ -17,7 +17,7 @@ STYLES = {"bold": "1", "dim": "2", "good": "1;32", "bad": "1;31", "title": "1;36
 
 
 class Narrator:
-    """Numbers the steps, and writes `ok` or the reason behind each."""
+    """Numbers the steps, and writes `ok` or the opposite behind each."""
 
     def __init__(self, output: TextIO) -> None:
         self._output = output
@@ -47,8 +47,9 @@ class Narrator:
         begin = time.monotonic()
         try:
             yield shown
-        except BaseException:
-            self._write(self._styled("bad", "not observed\n"))
+        except BaseException as ended:
+            words = "interrupted" if isinstance(ended, KeyboardInterrupt) else "not observed"
+            self._write(self._styled("bad", f"{words}\n"))
             self._show(shown)
             raise
         took = f"{time.monotonic() - begin:4.1f} s"
