@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -286,16 +287,28 @@ def test_a_warning_is_one_line(monkeypatch):
 @pytest.mark.parametrize(
     ("command", "argv", "said"),
     [
-        (real.main, ["start"], "onevip real start needs --vip"),
+        (real.main, ["start"], "real start needs --vip: see onevip real --help"),
         (real.main, ["start", "--vip", "300.1.1.1"], "'300.1.1.1' is no IPv4 address"),
         (real.main, ["start", "--vip", "224.0.0.1"], "224.0.0.1 cannot be a virtual IP"),
         (real.main, ["begin"], "invalid choice: 'begin'"),
-        (director.main, ["start", "--vip", "192.0.2.1"], "onevip director start needs --dev"),
+        (
+            director.main,
+            ["start", "--vip", "192.0.2.1"],
+            "director start needs --dev: see onevip director --help",
+        ),
     ],
 )
 def test_a_command_line_that_makes_no_sense(tmp_path, command, argv, said):
     with pytest.raises(UsageError, match=said):
         command(argv, Environment(state_directory=str(tmp_path)))
+
+
+@pytest.mark.parametrize("command", [real, director])
+def test_stop_without_start_says_that_there_is_nothing(tmp_path, command):
+    name = command.__name__.rpartition(".")[2]
+    said = io.StringIO()
+    assert command.main(["stop"], Environment(stdout=said, state_directory=str(tmp_path))) == 0
+    assert said.getvalue() == f"no VIP is set up here by onevip {name}\n"
 
 
 def test_nothing_can_be_kept_without_a_place(tmp_path, monkeypatch):

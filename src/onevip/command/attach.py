@@ -29,7 +29,12 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
         " attaches the tc door everywhere by itself; xdp is asked for by name.",
     )
     parser.add_argument("interface", nargs="?", help="default: every interface")
-    parser.add_argument("--door", choices=("tc", "xdp"), default="tc")
+    parser.add_argument(
+        "--door",
+        choices=("tc", "xdp"),
+        default="tc",
+        help="where packets enter (default: tc); xdp is in the network card's driver",
+    )
     parser.add_argument("--show", action="store_true", help="show interfaces and doors, and why")
     arguments = parser.parse_args(argv)
     if arguments.show:

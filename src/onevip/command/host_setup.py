@@ -57,7 +57,7 @@ class HostCommand:
 
     def _start(self, wanted: argparse.Namespace, keeper: Keeper, env: Environment) -> int:
         if not wanted.vip:
-            raise UsageError(f"onevip {self.name} start needs --vip")
+            raise UsageError(f"{self.name} start needs --vip: see onevip {self.name} --help")
         for vip in wanted.vip:
             role = self._role(vip, wanted, {})
             _say(env, vip, roles.start(role, self.settings, keeper), "everything is set up")
@@ -69,7 +69,10 @@ class HostCommand:
         return 0
 
     def _stop(self, wanted: argparse.Namespace, keeper: Keeper, env: Environment) -> int:
-        for vip in wanted.vip or self._known(keeper):
+        vips = wanted.vip or self._known(keeper)
+        if not vips:
+            print(f"no VIP is set up here by onevip {self.name}", file=env.stdout)
+        for vip in vips:
             user = f"{self.name} {vip}"
             _say(env, vip, roles.stop(user, keeper), "nothing to put back")
             if wanted.boot:
@@ -107,7 +110,9 @@ class HostCommand:
         """What is asked for; what is not said is as it was set up, or the default."""
         interface = wanted.dev or kept.get("interface") or self.default_interface
         if interface is None:
-            raise UsageError(f"onevip {self.name} {wanted.step} needs --dev")
+            raise UsageError(
+                f"{self.name} {wanted.step} needs --dev: see onevip {self.name} --help"
+            )
         method = _METHODS[wanted.method or kept.get("method") or "gate"]
         return Role(vip, method, interface, self.is_director)
 
@@ -119,13 +124,30 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(command: HostCommand) -> _Parser:
     parser = _Parser(prog=f"onevip {command.name}", description=command.summary)
-    parser.add_argument("step", choices=("start", "stop", "status"))
-    parser.add_argument("--vip", action="append", type=_vip, metavar="VIP", help="the virtual IP")
-    parser.add_argument("--method", choices=tuple(_METHODS), help="how packets come (gate)")
-    interface = command.default_interface
-    text = f"the VIP's interface ({interface})" if interface else "the VIP's interface"
-    parser.add_argument("--dev", metavar="DEV", help=text)
-    parser.add_argument("--boot", action="store_true", help="write a systemd unit as well")
+    parser.add_argument(
+        "step",
+        choices=("start", "stop", "status"),
+        help="set it up, put back what was there before, or show what is missing",
+    )
+    parser.add_argument(
+        "--vip",
+        action="append",
+        type=_vip,
+        metavar="VIP",
+        help="the virtual IP; may be given again; for stop and status default: all started ones",
+    )
+    parser.add_argument(
+        "--method",
+        choices=tuple(_METHODS),
+        help="how packets are forwarded to the real server (default: gate)",
+    )
+    default = f" (default: {command.default_interface})" if command.default_interface else ""
+    parser.add_argument("--dev", metavar="DEV", help=f"the VIP's interface{default}")
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help="with start, write a systemd unit that does it at boot; with stop, remove it",
+    )
     return parser
 
 

@@ -46,8 +46,12 @@ def parser() -> argparse.ArgumentParser:
         prog="onevip lab", description="A whole cluster in network namespaces on this machine."
     )
     parser.add_argument("action", choices=("up", "down"))
-    parser.add_argument("--method", choices=METHODS, default="gate", help="forwarding method")
-    parser.add_argument("--door", choices=("tc", "xdp"), default="tc", help="where packets enter")
+    parser.add_argument(
+        "--method", choices=METHODS, default="gate", help="forwarding method (default: gate)"
+    )
+    parser.add_argument(
+        "--door", choices=("tc", "xdp"), default="tc", help="where packets enter (default: tc)"
+    )
     parser.add_argument("--prefix", default=PREFIX, help="of the namespaces' names")
     return parser
 
