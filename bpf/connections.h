@@ -151,9 +151,11 @@ static __always_inline bool matches(const struct connection *c, const struct key
 	return real && !(difference(&real->address, k->other) | (real->port ^ k->other_port));
 }
 
+/* SIDE_REAL finds connections of masq only: by other methods, replies come from the VIP. */
 static __always_inline bool find(const struct key *k, __u64 hash, __u32 side, struct found *f)
 {
-	__u64 want = PHASE_LIVE | tag_of(hash);
+	__u64 mask = PHASE_MASK | TAG_MASK | (side == SIDE_REAL ? METHOD_MASK : 0);
+	__u64 want = PHASE_LIVE | tag_of(hash) | (__u64)METHOD_MASQ << METHOD_SHIFT;
 
 	for (__u32 choice = 0; choice < 2; choice++) {
 		struct bucket *b = bucket_at(bucket_index(hash, choice));
@@ -164,7 +166,7 @@ static __always_inline bool find(const struct key *k, __u64 hash, __u32 side, st
 			struct connection *c = &b->slot[(i + (hash >> 12)) & (WAYS - 1)];
 			__u64 control = READ_ONCE(c->control);
 
-			if ((control & (PHASE_MASK | TAG_MASK)) != want)
+			if ((control & mask) != want)
 				continue;
 			barrier();
 			if (!matches(c, k, side))

@@ -252,8 +252,7 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 		return REQUEST;
 	}
 	key = reply_key(p);
-	if (!find(&key, hash_of(s, &key), SIDE_REAL, connection) ||
-	    method_of(connection->control) != METHOD_MASQ)
+	if (!find(&key, hash_of(s, &key), SIDE_REAL, connection))
 		return UNKNOWN;
 	way->vip = connection->slot->vip.word[3];
 	way->vip_port = connection->slot->vip_port;

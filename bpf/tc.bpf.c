@@ -210,8 +210,7 @@ int onevip_tc_egress(context *ctx)
 	} else {
 		struct rewriting to_vip = { .is_reply = true };
 
-		if (!find(&key, hash, SIDE_REAL, &connection) ||
-		    method_of(connection.control) != METHOD_MASQ)
+		if (!find(&key, hash, SIDE_REAL, &connection))
 			return not_ours();
 		to_vip.address = connection.slot->vip.word[3];
 		to_vip.port = connection.slot->vip_port;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP, IPOption_RR
 from scapy.layers.l2 import Ether
 
-from onevip.model import ForwardingMethod, Protocol
+from onevip.model import AddService, ForwardingMethod, Protocol, ServiceKey
 from packet.network import ip, real_mac
 from packet.wire import (
     CLIENT,
@@ -122,6 +123,23 @@ def test_masq_lets_a_reply_come_from_the_vip(director: Director) -> None:
             / tcp(80, 40000, "SA", seq=9)
             / b"data"
         )
+
+
+def test_a_connection_by_gate_to_the_same_server_does_not_take_the_reply(
+    director: Director,
+) -> None:
+    """A client may use one port towards two services."""
+    director.add_service()
+    director.add(REAL, GATE)
+    director(eth() / ip4(CLIENT, VIP) / tcp(40000, 80, "S"))
+    director.service = ServiceKey(Protocol.TCP, IPv4Address(VIP), 81)
+    director.apply(AddService(director.service, "rr"))
+    director.add(REAL, MASQ)
+    director(eth() / ip4(CLIENT, VIP) / tcp(40000, 81, "S"))
+    reply = eth_back() / ip4(REAL, CLIENT, ttl=64) / tcp(80, 40000, "SA")
+    assert director(reply) == forwarded(
+        director.onward(CLIENT) / ip4(VIP, CLIENT, ttl=63) / tcp(81, 40000, "SA")
+    )
 
 
 def test_masq_does_the_same_for_udp(director: Director) -> None:
