@@ -16,7 +16,7 @@ import pytest
 from scapy.utils import mac2str
 
 from onevip.engines.bpf import BpfEngine, loader, pins
-from onevip.engines.bpf.doors import Doors
+from onevip.engines.bpf.doors import Doors, interface
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -190,7 +190,7 @@ def test_the_egress_door_closes_with_the_last_server_here(engine: BpfEngine) -> 
     def is_open() -> bool:
         plane = loader.find()
         assert plane is not None
-        return bool(list((plane.path / "links").glob("egress-*")))
+        return Doors(plane)._egress(interface("front")).is_attached()
 
     here = RealServer(IPv4Address("127.0.0.1"), 80, ForwardingMethod.GATE, 1)
     engine.apply([AddService(WEB, "rr"), AddRealServer(WEB, here)])
