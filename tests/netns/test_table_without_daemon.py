@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,11 +130,14 @@ def test_traffic_follows_a_route_that_changes(cluster: Cluster) -> None:
     serve_port_80(cluster)
     assert {cluster.get() for _ in range(4)} == set(PAGES.values())
     cluster.director.ip("route add 10.20.0.11/32 via 10.20.0.12")
+    looked_at_again = partial(python, cluster, "client", "import time; time.sleep(1.6)")
     try:
-        python(cluster, "client", "import time; time.sleep(1.6)")  # looked at once a second
+        looked_at_again()
         assert {cluster.get() for _ in range(4)} == {PAGES["rs2"]}
     finally:
         cluster.director.ip("route del 10.20.0.11/32")
+    looked_at_again()
+    assert {cluster.get() for _ in range(4)} == set(PAGES.values())
 
 
 def test_another_version_of_the_programs_is_swapped_in_and_connections_go_on(
