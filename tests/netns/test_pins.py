@@ -67,11 +67,14 @@ def test_the_table_of_a_namespace_that_is_gone_is_swept_by_the_next_load(
 ) -> None:
     one, two = hosts
     add_service(one)
+    one.run(*ONEVIP, "real", "start", "--vip", "10.20.0.101")
     gone = identity(one)
-    one.remove()
+    subprocess.run(["ip", "netns", "del", one.name], check=True, env=ENVIRONMENT)
     assert (BPFFS / gone).is_dir()
+    assert (BPFFS.parent / gone / "host.json").exists()
     add_service(two)
     assert not (BPFFS / gone).exists()
+    assert not (BPFFS.parent / gone).exists()
     one.create()
     assert "10.20.0.100" not in one.run(*ONEVIP, "ipvsadm", "-Ln")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -164,7 +165,7 @@ def retire(path: Path) -> None:
 
 
 def sweep_dead(base: Path) -> None:
-    """Remove the pins of namespaces that have gone, and what a killed load left unfinished."""
+    """Remove what is left of namespaces that have gone, and of a killed load."""
     alive = _live_inodes()
     mine = namespace.identity()
     for path in base.iterdir():
@@ -177,6 +178,11 @@ def sweep_dead(base: Path) -> None:
             reused = inode == str(namespace.inode())
             if reused or (inode not in alive and not _has_living_link(path / "links")):
                 remove_tree(path)
+    for path in namespace.RUN.iterdir():  # regular files about them: what `real` found, say
+        inode, _, cookie = path.name.partition("-")
+        is_one = inode.isdigit() and cookie.isdigit() and path.name != mine
+        if is_one and inode not in alive and not list(base.glob(f"{path.name}*")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _has_living_link(links: Path) -> bool:
