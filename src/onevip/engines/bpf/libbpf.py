@@ -17,8 +17,6 @@ from typing import Any, Final
 from onevip.model import DataplaneError
 
 BPF_ANY: Final = 0
-BPF_NOEXIST: Final = 1
-BPF_OBJ_GET_INFO_BY_FD: Final = 15
 ATTACH_XDP: Final = 37
 ATTACH_TCX_INGRESS: Final = 46
 ATTACH_TCX_EGRESS: Final = 47
