@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * connections.h - the connection table: find, create, touch, release, sweep.
+ * connections.h - the connection table: find, touch, release. insert.h makes connections.
  *
  * Buckets of 8 slots of one cache line each. A slot's control word says all that changes while
  * a connection lives; every change of it is one CAS, and only the winner of a CAS counts:
  *
- *   phase:2 | active:1 | second:1 | state:4 | flags:4 | generation:16 | tag:12 | seen:24
+ *   phase:2 | active:1 | away:1 | state:4 | flags:4 | generation:16 | tag:12 | seen:24
  *
  * FREE -> CLAIMED (only under the home bucket's insert lock, after searching again) -> filled by
  * plain stores -> counted -> LIVE -> ... -> FREE. A reader compares phase and tag, then the key.
  * `seen` lies in the word, so that a packet defeats a sweeper that judged the older word.
  * User space never writes here.
+ *
+ * A connection lies in its home bucket, or in one of two others; then the home's overflow count
+ * says so. There are two tables while one grows out of the other: new connections go to one,
+ * those of the other stay where they are until they end.
  */
 #pragma once
 
@@ -22,12 +26,13 @@
 #define PHASE_LIVE 2ULL
 #define PHASE_MASK 3ULL
 #define ACTIVE (1ULL << 2)
-#define SECOND (1ULL << 3) /* lies in its second bucket */
+#define AWAY (1ULL << 3) /* not in its home bucket */
 #define STATE_SHIFT 4
 #define STATE_MASK (15ULL << STATE_SHIFT)
 #define METHOD_SHIFT 8
 #define METHOD_MASK (3ULL << METHOD_SHIFT)
 #define NO_OUTPUT (1ULL << 10) /* replies are not seen here: column IN_ONLY */
+#define TEMPLATE (1ULL << 11)  /* of persistence; its client has no port */
 #define GENERATION_SHIFT 12
 #define GENERATION_MASK (0xffffULL << GENERATION_SHIFT)
 #define TAG_SHIFT 28
@@ -38,7 +43,7 @@
 
 #define INSERT_LOCK 1ULL
 #define ONE_OVERFLOW 256ULL
-#define LOCK_TRIES 32
+#define CHOICES 3 /* buckets in which a connection may lie */
 #define TOUCH_TRIES 4
 
 #define ONE_ACTIVE (1ULL << 32)
@@ -48,21 +53,16 @@
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define CAS(where, old, new) __sync_val_compare_and_swap(where, old, new)
 
+/* Eight bytes of whatever they are. */
+typedef __u64 __attribute__((may_alias)) eight_bytes;
+
 /* Which address of a connection the far end of a packet is compared with. */
 enum side { SIDE_VIP, SIDE_REAL };
-
-/* Points into the packet or slot that it is of: built for free, never copied to the stack. */
-struct key {
-	const struct address *client;
-	const struct address *other; /* VIP, or real server of a reply */
-	__be16 client_port;
-	__be16 other_port;
-	__u8 protocol;
-};
 
 struct found {
 	struct connection *slot;
 	__u64 control; /* as it was read */
+	__u32 table;
 };
 
 static __always_inline __u32 clock_now(void)
@@ -92,18 +92,50 @@ static __always_inline __u8 method_of(__u64 control)
 	return (control & METHOD_MASK) >> METHOD_SHIFT;
 }
 
+/* For how long a connection may be idle, in clock units. */
+static __always_inline __u32 timeout_of(const struct settings *s, __u8 protocol, __u64 control)
+{
+	return protocol == IPPROTO_TCP ? s->tcp_timeout[state_of(control) & 15] : s->udp_timeout;
+}
+
+/* Clock units since a connection was seen; 0 for one that was seen after `now` was read. */
+static __always_inline __u32 idle_for(__u32 now, __u64 control)
+{
+	__u32 idle = (now - (__u32)(control >> SEEN_SHIFT)) & CLOCK_MASK;
+
+	return idle > CLOCK_MASK / 2 ? 0 : idle;
+}
+
+/* Which tables are searched, and where new connections go; read once for each packet. */
+static __always_inline __u32 tables_in_use(const struct settings *s)
+{
+	return READ_ONCE(s->tables);
+}
+
+static __always_inline bool is_searched(__u32 tables, __u32 table)
+{
+	return tables >> table & 1;
+}
+
+static __always_inline __u32 table_for_new(__u32 tables)
+{
+	return tables >> 8 & (TABLES - 1);
+}
+
 /*
  * Multiplies 32-bit words with secret keys, then a murmur finish (2-5 ns). Over client and
- * protocol only, so that a request and the reply of a masq connection meet in one place.
+ * protocol only, so that a request and the reply of a masq connection meet in one place; but over
+ * the service too for a template, for one client may have any number of these.
  */
-static __always_inline __u64 hash_of(const struct settings *s, const struct key *k)
+static __always_inline __u64 hash_of(const struct settings *s, const struct address *client,
+				     __be16 port, __u8 protocol)
 {
-	const __be32 *w = k->client->word;
+	const __be32 *w = client->word;
 	__u64 h;
 
 	h = (__u64)(__u32)(w[0] + (__u32)s->hash_key[0]) * (__u32)(w[1] + (s->hash_key[0] >> 32));
 	h += (__u64)(__u32)(w[2] + (__u32)s->hash_key[1]) * (__u32)(w[3] + (s->hash_key[1] >> 32));
-	h += (__u64)(__u32)(((__u32)k->client_port << 8 | k->protocol) + (__u32)s->hash_key[2]) *
+	h += (__u64)(__u32)(((__u32)port << 8 | protocol) + (__u32)s->hash_key[2]) *
 	     (__u32)(s->hash_key[2] >> 32 | 1);
 	h ^= h >> 33;
 	h *= 0xbf58476d1ce4e5b9ULL;
@@ -112,17 +144,45 @@ static __always_inline __u64 hash_of(const struct settings *s, const struct key 
 	return h ^ h >> 32;
 }
 
-/* The home bucket (choice 0) or the second one. */
-static __always_inline __u32 bucket_index(__u64 hash, __u32 choice)
+static __always_inline __u64 template_hash(const struct settings *s, const struct flow *f)
 {
-	if (choice)
-		hash *= 0x9e3779b97f4a7c15ULL;
-	return (hash >> 32) * BUCKETS >> 32;
+	return hash_of(s, &f->source, 0, f->protocol) ^
+	       hash_of(s, &f->destination, f->destination_port, f->protocol) << 1;
 }
 
-static __always_inline struct bucket *bucket_at(__u32 index)
+static __always_inline __u64 hash_of_flow(const struct settings *s, const struct flow *f,
+					  enum side side)
 {
-	return bpf_map_lookup_elem(&connections, &index);
+	if (side == SIDE_REAL)
+		return hash_of(s, &f->destination, f->destination_port, f->protocol);
+	if (f->is_template)
+		return template_hash(s, f);
+	return hash_of(s, &f->source, f->source_port, f->protocol);
+}
+
+/* The home bucket (choice 0) or another; three different ones from four buckets on. */
+static __always_inline __u32 bucket_index(__u64 hash, __u32 choice, __u32 buckets)
+{
+	__u32 home = (hash >> 32) * buckets >> 32;
+	__u32 distance = 1 + ((hash & 0xffffffff) * (buckets / 2 - 1) >> 32);
+
+	if (choice == 0)
+		return home;
+	if (choice == 1)
+		return home + distance < buckets ? home + distance : home + distance - buckets;
+	return home >= distance ? home - distance : home + buckets - distance;
+}
+
+static __always_inline struct bucket *bucket_at(__u32 table, __u32 index)
+{
+	void *buckets = bpf_map_lookup_elem(&tables, &table);
+
+	return buckets ? bpf_map_lookup_elem(buckets, &index) : 0;
+}
+
+static __always_inline struct bucket *home_of(const struct settings *s, __u64 hash, __u32 table)
+{
+	return bucket_at(table, bucket_index(hash, 0, s->buckets[table & (TABLES - 1)]));
 }
 
 static __always_inline __u64 tag_of(__u64 hash)
@@ -130,56 +190,127 @@ static __always_inline __u64 tag_of(__u64 hash)
 	return (hash & 0xfff) << TAG_SHIFT;
 }
 
-static __always_inline __u32 difference(const struct address *a, const struct address *b)
+static __always_inline __u64 difference(const struct address *a, const struct address *b)
 {
-	return (a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) |
-	       (a->word[3] ^ b->word[3]);
+	return (a->half[0] ^ b->half[0]) | (a->half[1] ^ b->half[1]);
 }
 
 /* Without branches between the words: each would double what the verifier has to follow. */
-static __always_inline bool matches(const struct connection *c, const struct key *k, __u32 side)
+static __always_inline bool matches(const struct connection *c, const struct flow *f,
+				    enum side side)
 {
-	__u32 differs = difference(&c->client, k->client) | (c->client_port ^ k->client_port) |
-			(c->protocol ^ k->protocol);
 	const struct real *real;
 
 	if (side == SIDE_VIP)
-		return !(differs | difference(&c->vip, k->other) | (c->vip_port ^ k->other_port));
-	if (differs)
+		return !(difference(&c->client, &f->source) |
+			 difference(&c->vip, &f->destination) |
+			 (*(const eight_bytes *)&c->client_port ^
+			  *(const eight_bytes *)&f->source_port));
+	if (difference(&c->client, &f->destination) | (c->client_port ^ f->destination_port) |
+	    (c->protocol ^ f->protocol))
 		return false;
 	real = real_at(READ_ONCE(c->real));
-	return real && !(difference(&real->address, k->other) | (real->port ^ k->other_port));
+	return real &&
+	       !(difference(&real->address, &f->source) | (real->port ^ f->source_port));
 }
 
-/* SIDE_REAL finds connections of masq only: by other methods, replies come from the VIP. */
-static __always_inline bool find(const struct key *k, __u64 hash, __u32 side, struct found *f)
+/*
+ * One bucket, from a hashed way on. SIDE_REAL finds connections of masq only: by other methods,
+ * replies come from the VIP.
+ */
+static __always_inline struct connection *find_in(struct bucket *b, const struct flow *f,
+						  __u64 hash, enum side side, __u64 *control)
 {
 	__u64 mask = PHASE_MASK | TAG_MASK | (side == SIDE_REAL ? METHOD_MASK : 0);
 	__u64 want = PHASE_LIVE | tag_of(hash) | (__u64)METHOD_MASQ << METHOD_SHIFT;
 
-	for (__u32 choice = 0; choice < 2; choice++) {
-		struct bucket *b = bucket_at(bucket_index(hash, choice));
+	for (__u32 i = 0; i < WAYS; i++) {
+		struct connection *c = &b->slot[(i + (hash >> 12)) & (WAYS - 1)];
 
-		if (!b)
-			return false;
-		for (__u32 i = 0; i < WAYS; i++) {
-			struct connection *c = &b->slot[(i + (hash >> 12)) & (WAYS - 1)];
-			__u64 control = READ_ONCE(c->control);
-
-			if ((control & mask) != want)
-				continue;
-			barrier();
-			if (!matches(c, k, side))
-				continue;
-			f->slot = c;
-			f->control = control;
-			return true;
-		}
-		/* the overflow count: nothing of this home lies elsewhere */
-		if (!choice && READ_ONCE(b->slot[0].word) < ONE_OVERFLOW)
-			return false;
+		*control = READ_ONCE(c->control);
+		if ((*control & mask) != want)
+			continue;
+		barrier();
+		if (matches(c, f, side))
+			return c;
 	}
-	return false;
+	return 0;
+}
+
+/*
+ * Every bucket where a connection may lie, in every table: where the slot is
+ * (table << 40 | bucket << 8 | way), or -1. A place that a global function can return.
+ */
+static __always_inline long look_everywhere(const struct settings *s, const struct flow *f,
+					    __u64 hash, enum side side, __u32 tables,
+					    __u64 *control)
+{
+	for (__u32 i = 0; i < TABLES; i++) {
+		__u32 table = (table_for_new(tables) + i) & (TABLES - 1);
+
+		if (!is_searched(tables, table))
+			continue;
+		for (__u32 choice = 0; choice < CHOICES; choice++) {
+			__u32 index = bucket_index(hash, choice, s->buckets[table]);
+			struct bucket *b = bucket_at(table, index);
+			struct connection *c;
+
+			if (!b)
+				break;
+			c = find_in(b, f, hash, side, control);
+			if (c)
+				return (__u64)table << 40 | (__u64)index << 8 |
+				       ((__u64)c - (__u64)b) / sizeof(*c);
+			/* nothing of this home lies elsewhere */
+			if (!choice && READ_ONCE(b->slot[0].word) < ONE_OVERFLOW)
+				break;
+		}
+	}
+	return -1;
+}
+
+/* The same for find(), out of its way. */
+__attribute__((noinline)) long search(const struct flow *f, __u64 hash, enum side side, __u32 tables,
+				      __u64 *control)
+{
+	struct settings *s = the_settings();
+
+	if (!f || !control || !s)
+		return -1;
+	if (side == SIDE_VIP)
+		return look_everywhere(s, f, hash, SIDE_VIP, tables, control);
+	return look_everywhere(s, f, hash, SIDE_REAL, tables, control);
+}
+
+/* The slot that search() tells of. */
+static __always_inline struct connection *slot_at(long where)
+{
+	struct bucket *b = bucket_at(where >> 40 & (TABLES - 1), where >> 8);
+
+	return b ? &b->slot[where & (WAYS - 1)] : 0;
+}
+
+/* Nearly always in the home bucket of the one table there is: that is looked at here. */
+static __always_inline bool find(const struct settings *s, const struct flow *f, enum side side,
+				 struct found *found)
+{
+	__u32 tables = tables_in_use(s), table = table_for_new(tables);
+	__u64 hash = hash_of_flow(s, f, side);
+	struct bucket *home = home_of(s, hash, table);
+	long where;
+
+	if (!home)
+		return false;
+	found->table = table;
+	found->slot = find_in(home, f, hash, side, &found->control);
+	if (found->slot)
+		return true;
+	if (READ_ONCE(home->slot[0].word) < ONE_OVERFLOW && !is_searched(tables, table ^ 1))
+		return false;
+	where = search(f, hash, side, tables, &found->control);
+	found->table = where >> 40 & (TABLES - 1);
+	found->slot = where < 0 ? 0 : slot_at(where);
+	return found->slot;
 }
 
 static __always_inline void add_to_counts(__u32 real_index, __u64 amount)
@@ -190,79 +321,9 @@ static __always_inline void add_to_counts(__u32 real_index, __u64 amount)
 		__sync_fetch_and_add(&real->counts, amount);
 }
 
-enum inserted { INSERTED, EXISTS, NO_PLACE };
-
-static __always_inline bool place(struct bucket *b, struct bucket *home, const struct key *k,
-				  __u64 hash, __u32 real, __u64 bits)
-{
-	for (__u32 i = 0; i < WAYS; i++) {
-		struct connection *c = &b->slot[(i + (hash >> 12)) & (WAYS - 1)];
-		__u64 old = READ_ONCE(c->control), claimed;
-
-		if ((old & PHASE_MASK) != PHASE_FREE)
-			continue;
-		claimed = ((old + (1ULL << GENERATION_SHIFT)) & GENERATION_MASK) | PHASE_CLAIMED |
-			  tag_of(hash) | (__u64)clock_now() << SEEN_SHIFT;
-		if (CAS(&c->control, old, claimed) != old)
-			continue;
-		barrier();
-		c->client = *k->client;
-		c->vip = *k->other;
-		c->client_port = k->client_port;
-		c->vip_port = k->other_port;
-		c->protocol = k->protocol;
-		c->real = real;
-		barrier();
-		/* counted before it can be seen, so that nobody un-counts it first */
-		add_to_counts(real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE);
-		if (b != home) {
-			bits |= SECOND;
-			__sync_fetch_and_add(&home->slot[0].word, ONE_OVERFLOW);
-		}
-		CAS(&c->control, claimed, (claimed & ~PHASE_MASK) | PHASE_LIVE | bits);
-		return true;
-	}
-	return false;
-}
-
-/*
- * Remembers a new connection. `bits`: ACTIVE, state, method, NO_OUTPUT. EXISTS: another CPU was
- * first, *f is its connection. NO_PLACE: both buckets are full, or the lock was not to be had.
- */
-static __always_inline enum inserted create(const struct key *k, __u64 hash, __u32 real,
-					    __u64 bits, struct found *f)
-{
-	struct bucket *home = bucket_at(bucket_index(hash, 0));
-	struct bucket *second = bucket_at(bucket_index(hash, 1));
-	enum inserted outcome = NO_PLACE;
-	bool locked = false;
-	__u64 *word;
-
-	if (!home || !second)
-		return NO_PLACE;
-	word = &home->slot[0].word;
-	for (__u32 i = 0; i < LOCK_TRIES; i++) {
-		__u64 old = READ_ONCE(*word);
-
-		if (!(old & INSERT_LOCK) && CAS(word, old, old | INSERT_LOCK) == old) {
-			locked = true;
-			break;
-		}
-	}
-	if (!locked)
-		return NO_PLACE;
-	if (find(k, hash, SIDE_VIP, f))
-		outcome = EXISTS;
-	else if (place(home, home, k, hash, real, bits) ||
-		 (second != home && place(second, home, k, hash, real, bits)))
-		outcome = INSERTED;
-	__sync_fetch_and_add(word, -INSERT_LOCK);
-	return outcome;
-}
-
 /*
  * Ends a connection whose word is still `f->control`. False: it has moved on meanwhile.
- * The slot's bucket is found again from its key, for the home's overflow count.
+ * One that lies away from home finds its home again by its key, for the overflow count.
  */
 static __always_inline bool release(const struct settings *s, const struct found *f)
 {
@@ -270,13 +331,9 @@ static __always_inline bool release(const struct settings *s, const struct found
 	__u32 real = READ_ONCE(c->real);
 	struct bucket *home = 0;
 
-	if (f->control & SECOND) {
-		struct key k = {
-				 .client = &c->client, .client_port = c->client_port,
-				 .protocol = c->protocol };
-
-		home = bucket_at(bucket_index(hash_of(s, &k), 0));
-	}
+	if (f->control & AWAY)
+		home = home_of(s, hash_of_flow(s, (const struct flow *)&c->client, SIDE_VIP),
+			       f->table);
 	barrier();
 	if (CAS(&c->control, f->control, f->control & GENERATION_MASK) != f->control)
 		return false;

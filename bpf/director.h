@@ -20,40 +20,21 @@
 #pragma once
 
 #include "count.h"
+#include "filter.h"
 #include "fragments.h"
 #include "hop.h"
+#include "insert.h"
 #include "schedule.h"
 
 #define NOT_A_SERVICE (-2)
 #define TABLE_FULL (-3)
+#define TABLE_BUSY (-4)
 #define IPIP_OVERHEAD 20
-
-static __always_inline struct key request_key(const struct packet *p)
-{
-	return (struct key){
-		.client = &p->source,
-		.other = &p->destination,
-		.client_port = p->source_port,
-		.other_port = p->destination_port,
-		.protocol = p->protocol,
-	};
-}
-
-static __always_inline struct key reply_key(const struct packet *p)
-{
-	return (struct key){
-		.client = &p->destination,
-		.other = &p->source,
-		.client_port = p->destination_port,
-		.other_port = p->source_port,
-		.protocol = p->protocol,
-	};
-}
 
 static __always_inline struct service *find_service(const struct packet *p)
 {
-	struct service_key key = { .vip = p->destination, .port = p->destination_port,
-				   .protocol = p->protocol };
+	struct service_key key = { .vip = p->flow.destination, .port = p->flow.destination_port,
+				   .protocol = p->flow.protocol };
 	__u32 *id = bpf_map_lookup_elem(&service_ids, &key);
 
 	return id ? bpf_map_lookup_elem(&services, id) : 0;
@@ -73,33 +54,37 @@ __attribute__((noinline)) long choose(const struct packet *p)
 
 /*
  * Makes the connection. Returns the index of its real server: the chosen one, or another when
- * a second CPU was first; or TABLE_FULL.
+ * a second CPU was first; or TABLE_FULL or TABLE_BUSY.
  */
 __attribute__((noinline)) long remember(const struct packet *p, __u32 chosen)
 {
 	struct settings *s = the_settings();
 	struct real *real = real_at(chosen);
-	struct found other = {};
+	struct newcomer new = { .real = chosen };
+	struct connection *earlier;
 	__u8 column, state;
-	struct key key;
-	__u64 bits;
+	long other = 0;
 
 	if (!p || !s || !real)
 		return TABLE_FULL;
 	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
 	state = next_state(p, column, TCP_NONE);
-	bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
+	new.flow = &p->flow;
+	new.hash = hash_of_flow(s, &p->flow, SIDE_VIP);
+	new.bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
 	if (column == IN_ONLY)
-		bits |= NO_OUTPUT;
+		new.bits |= NO_OUTPUT;
 	if (is_active(p, state))
-		bits |= ACTIVE;
-	key = request_key(p);
-	switch (create(&key, hash_of(s, &key), chosen, bits, &other)) {
+		new.bits |= ACTIVE;
+	switch (create(s, &new, &other)) {
 	case INSERTED:
 		count_connection(chosen);
 		return chosen;
 	case EXISTS:
-		return READ_ONCE(other.slot->real);
+		earlier = slot_at(other);
+		return earlier ? (long)READ_ONCE(earlier->real) : TABLE_BUSY;
+	case NO_LOCK:
+		return TABLE_BUSY;
 	default:
 		return TABLE_FULL;
 	}
@@ -110,7 +95,7 @@ static __always_inline bool is_reused(const struct packet *p, __u64 control)
 {
 	__u8 state = state_of(control);
 
-	return p->protocol == IPPROTO_TCP && p->syn &&
+	return p->flow.protocol == IPPROTO_TCP && p->syn &&
 	       (state == TCP_TIME_WAIT || state == TCP_CLOSE);
 }
 
@@ -210,7 +195,7 @@ static __always_inline int forward_reply(context *ctx, const struct packet *p,
 		.is_reply = true,
 	};
 
-	ask_route(ctx, way->vip, p->destination.word[3], hop); /* as IPVS with snat_reroute=1 */
+	ask_route(ctx, way->vip, p->flow.destination.word[3], hop); /* as IPVS with snat_reroute=1 */
 	if (!hop->interface) {
 		COUNT(no_route);
 		return drop();
@@ -232,14 +217,20 @@ static __always_inline int forward_reply(context *ctx, const struct packet *p,
 	return send(ctx, hop);
 }
 
+/* Which ends of a packet may be ours: nothing else is looked for. */
+struct ends {
+	bool to;
+	bool from;
+};
+
 /* The way of a packet that belongs to a connection, which is touched. */
 static __always_inline enum kind find_way(const struct settings *s, const struct packet *p,
-					  struct found *connection, struct way *way)
+					  struct ends ours, struct found *connection,
+					  struct way *way)
 {
-	struct key key = request_key(p);
 	const struct real *real;
 
-	if (find(&key, hash_of(s, &key), SIDE_VIP, connection)) {
+	if (ours.to && find(s, &p->flow, SIDE_VIP, connection)) {
 		if (is_reused(p, connection->control) && release(s, connection))
 			return UNKNOWN;
 		/* its real server was deleted: state and timer stay until that is back */
@@ -251,56 +242,88 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 		way->method = method_of(connection->control);
 		return REQUEST;
 	}
-	key = reply_key(p);
-	if (!find(&key, hash_of(s, &key), SIDE_REAL, connection))
+	if (!ours.from || !find(s, &p->flow, SIDE_REAL, connection))
 		return UNKNOWN;
 	way->vip = connection->slot->vip.word[3];
 	way->vip_port = connection->slot->vip_port;
 	return touch(connection, p, true, &way->index) ? REPLY : UNKNOWN;
 }
 
+/* A packet that finds no connection: opened, or why not. True: *way leads on. */
+static __always_inline bool opened(const struct packet *p, struct way *way, long *refusal)
+{
+	const struct real *real;
+	long chosen = choose(p), kept = chosen;
+
+	if (chosen >= 0)
+		kept = remember(p, chosen);
+	for (__u32 i = 0; i < EVICT_TRIES && kept == TABLE_FULL; i++) {
+		evict(&p->flow);
+		kept = remember(p, chosen);
+	}
+	if (kept < 0) {
+		*refusal = kept;
+		return false;
+	}
+	COUNT(new_connections);
+	way->index = kept;
+	real = real_at(way->index);
+	way->method = real ? real->method : 0;
+	return true;
+}
+
+static __always_inline int turn_away(context *ctx, const struct packet *p, long refusal)
+{
+	switch (refusal) {
+	case NOT_A_SERVICE:
+		return not_ours();
+	case TABLE_FULL:
+		COUNT(table_full);
+		return drop();
+	case TABLE_BUSY:
+		COUNT(table_busy);
+		return drop();
+	}
+	if (DOOR == DOOR_XDP)
+		return hand_over(ctx);
+	COUNT(no_real_server);
+	return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0);
+}
+
 static __always_inline int direct(context *ctx, const struct packet *p)
 {
 	struct settings *s = the_settings();
+	const struct address_filter *filter = the_filter();
 	struct found connection = {};
 	struct way way = {};
 	struct hop hop = {};
+	struct ends ours;
 	enum kind kind;
 	struct real *real;
-	long chosen;
+	long refusal = 0;
 
-	if (!s)
+	if (!s || !filter)
+		return not_ours();
+	ours.to = may_be_ours(s, filter, &p->flow.destination);
+	ours.from = may_be_ours(s, filter, &p->flow.source);
+	if (!ours.to && !ours.from)
 		return not_ours();
 	if (is_first_fragment(p))
 		forget_fragments(p);
 	kind = is_later_fragment(p) ? find_fragment(s, p, &way) :
-				      find_way(s, p, &connection, &way);
+				      find_way(s, p, ours, &connection, &way);
 	if (kind == DEAD) {
 		COUNT(real_server_gone);
 		return drop();
 	}
+	if (p->is_ipv6) /* found and touched; it is not sent on yet */
+		return not_ours();
 	if (kind == UNKNOWN) {
-		if (!p->opens)
+		if (!p->opens || !ours.to)
 			return not_ours();
-		chosen = choose(p);
-		if (chosen == NOT_A_SERVICE)
-			return not_ours();
-		if (chosen < 0) {
-			if (DOOR == DOOR_XDP)
-				return hand_over(ctx);
-			COUNT(no_real_server);
-			return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0);
-		}
-		chosen = remember(p, chosen);
-		if (chosen < 0) {
-			COUNT(table_full);
-			return drop();
-		}
-		COUNT(new_connections);
-		way.index = chosen;
+		if (!opened(p, &way, &refusal))
+			return turn_away(ctx, p, refusal);
 		kind = REQUEST;
-		real = real_at(way.index);
-		way.method = real ? real->method : 0;
 	}
 	if (is_first_fragment(p))
 		remember_fragments(p, &way, kind);

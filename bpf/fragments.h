@@ -53,10 +53,10 @@ static __always_inline bool is_first_fragment(const struct packet *p)
 static __always_inline struct fragment_key fragment_key_of(const struct packet *p)
 {
 	return (struct fragment_key){
-		.source = p->source.word[3],
-		.destination = p->destination.word[3],
+		.source = p->flow.source.word[3],
+		.destination = p->flow.destination.word[3],
 		.id = p->id,
-		.protocol = p->protocol,
+		.protocol = p->flow.protocol,
 	};
 }
 

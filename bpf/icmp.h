@@ -48,8 +48,8 @@ static __always_inline struct icmp_error icmp_error_about(const struct packet *p
 		.ttl = 64,
 		.protocol = IPPROTO_ICMP,
 		.tot_len = bpf_htons(ICMP_ROOM + quoted),
-		.saddr = p->destination.word[3],
-		.daddr = p->source.word[3],
+		.saddr = p->flow.destination.word[3],
+		.daddr = p->flow.source.word[3],
 	};
 	struct icmp_error e = {
 		.eth.h_proto = eth->h_proto,

@@ -14,6 +14,23 @@ MAP_ARRAY(chunks, struct chunk, MAX_CHUNKS, BPF_F_MMAPABLE);
 MAP_ARRAY(reals, struct real, MAX_REALS, BPF_F_MMAPABLE);
 /* totals of each real server, by the same index */
 MAP_PERCPU(real_totals, struct totals, MAX_REALS);
-MAP_ARRAY(connections, struct bucket, BUCKETS, BPF_F_MMAPABLE);
+/* is an address one of ours: asked before anything else */
+MAP_ARRAY(filter, struct address_filter, 1, BPF_F_MMAPABLE);
+/*
+ * The connections: one table, or two while one grows out of the other. User space makes them
+ * (engines/bpf/tables.py), of any number of buckets.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, TABLES);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+		__uint(max_entries, 1);
+		__uint(key_size, sizeof(__u32));
+		__uint(value_size, sizeof(struct bucket));
+	});
+} tables SEC(".maps");
 /* what happened at each door */
 MAP_PERCPU(door_counters, struct door_counters, DOORS);

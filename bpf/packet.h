@@ -18,12 +18,20 @@
 /* A TCP packet's event, in the order in which the kernel tests the flags (spec ipvs 3.2). */
 enum event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
-struct packet {
+/* Who talks to whom. The last eight bytes lie as those of a connection: compared in one go. */
+struct flow {
 	struct address source;
 	struct address destination;
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;
+	__u8 is_template; /* a persistence template: its client has no port */
+	__u8 reserved[2];
+};
+
+struct packet {
+	struct flow flow;
+	__u8 is_ipv6;
 	__u8 event; /* enum event; of UDP always EVENT_NONE */
 	__u8 syn;
 	__u8 opens;    /* may make a connection: SYN without RST, any datagram */
@@ -52,38 +60,15 @@ static __always_inline __u8 tcp_event(const struct tcphdr *tcp)
 	return tcp->ack ? EVENT_ACK : EVENT_NONE;
 }
 
-/*
- * Reads Ethernet, IPv4 and TCP or UDP from linear data. False: nothing that a service could
- * name (another protocol, a cut header), so it is none of ours. A later fragment has no ports.
- * That the frame holds the whole packet is the door's to see.
- */
-static __always_inline bool parse(const void *data, const void *end, struct packet *p)
+/* Ports and what TCP says, from its first byte on. False: cut off, or neither TCP nor UDP. */
+static __always_inline bool parse_l4(const void *l4, const void *end, struct packet *p,
+				     __u32 ip_len)
 {
-	const struct ethhdr *eth = data;
-	const struct iphdr *ip = data + ETH_LEN;
-	const struct udphdr *udp;
-	const struct tcphdr *tcp;
-	__u32 ip_len, needed;
+	const struct udphdr *udp = l4;
+	const struct tcphdr *tcp = l4;
+	__u32 needed = ip_len + sizeof(*udp);
 
-	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
-		return false;
-	if (ip->version != 4 || ip->ihl < 5)
-		return false;
-	ip_len = ip->ihl * 4;
-	p->protocol = ip->protocol;
-	p->l4 = ETH_LEN + ip_len;
-	p->source = mapped(ip->saddr);
-	p->destination = mapped(ip->daddr);
-	p->length = bpf_ntohs(ip->tot_len);
-	p->tos = ip->tos;
-	p->ttl = ip->ttl;
-	p->fragment = ip->frag_off;
-	p->id = ip->id;
-	if (ip->frag_off & bpf_htons(FRAGMENT_OFFSET))
-		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP;
-	udp = data + ETH_LEN + ip_len;
-	if (p->protocol == IPPROTO_TCP) {
-		tcp = (void *)udp;
+	if (p->flow.protocol == IPPROTO_TCP) {
 		if ((void *)(tcp + 1) > end)
 			return false;
 		p->event = tcp_event(tcp);
@@ -91,22 +76,73 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 		p->opens = tcp->syn && !tcp->rst;
 		p->headers = ip_len + tcp->doff * 4;
 		needed = ip_len + sizeof(*tcp);
-	} else if (p->protocol == IPPROTO_UDP) {
+	} else if (p->flow.protocol == IPPROTO_UDP) {
 		if ((void *)(udp + 1) > end)
 			return false;
 		p->event = EVENT_NONE;
-		p->syn = 0;
 		p->opens = 1;
-		p->headers = ip_len + sizeof(*udp);
-		needed = p->headers;
+		p->headers = needed;
 	} else {
 		return false;
 	}
-	p->source_port = udp->source;
-	p->destination_port = udp->dest;
+	p->flow.source_port = udp->source;
+	p->flow.destination_port = udp->dest;
 	/* IPVS never schedules what comes from FTP's data port */
-	if (p->source_port == bpf_htons(FTP_DATA))
+	if (p->flow.source_port == bpf_htons(FTP_DATA))
 		p->opens = 0;
 	/* what follows a shorter IP packet is padding; GSO packets over 64 KiB say 0 */
 	return !p->length || p->length >= needed;
+}
+
+/*
+ * Extension headers are not looked behind. Such a packet finds its connection and goes no
+ * further yet.
+ */
+static __always_inline bool parse_ipv6(const struct ipv6hdr *ip, const void *end, struct packet *p)
+{
+	__u16 payload;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return false;
+	payload = bpf_ntohs(ip->payload_len);
+	p->is_ipv6 = 1;
+	p->flow.protocol = ip->nexthdr;
+	p->flow.source = *(const struct address *)&ip->saddr;
+	p->flow.destination = *(const struct address *)&ip->daddr;
+	p->l4 = ETH_LEN + sizeof(*ip);
+	p->length = payload ? payload + sizeof(*ip) : 0;
+	p->ttl = ip->hop_limit;
+	return parse_l4(ip + 1, end, p, sizeof(*ip));
+}
+
+/*
+ * Reads Ethernet, IPv4 or IPv6 and TCP or UDP from linear data into a packet that is all zeros.
+ * False: nothing that a service could name (another protocol, a cut header), so it is none of
+ * ours. A later fragment has no ports. That the frame holds the whole packet is the door's to see.
+ */
+static __always_inline bool parse(const void *data, const void *end, struct packet *p)
+{
+	const struct ethhdr *eth = data;
+	const struct iphdr *ip = data + ETH_LEN;
+	__u32 ip_len;
+
+	if ((void *)(ip + 1) > end)
+		return false;
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(data + ETH_LEN, end, p);
+	if (eth->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl < 5)
+		return false;
+	ip_len = ip->ihl * 4;
+	p->flow.protocol = ip->protocol;
+	p->flow.source = mapped(ip->saddr);
+	p->flow.destination = mapped(ip->daddr);
+	p->l4 = ETH_LEN + ip_len;
+	p->length = bpf_ntohs(ip->tot_len);
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->fragment = ip->frag_off;
+	p->id = ip->id;
+	if (ip->frag_off & bpf_htons(FRAGMENT_OFFSET))
+		return p->flow.protocol == IPPROTO_TCP || p->flow.protocol == IPPROTO_UDP;
+	return parse_l4(data + ETH_LEN + ip_len, end, p, ip_len);
 }

@@ -10,19 +10,25 @@
 #include <linux/types.h>
 
 enum limits {
-	SHAPES_VERSION = 1,
+	SHAPES_VERSION = 2,
 	MAX_SERVICES = 4096,
 	MAX_REALS = 16384,
 	MAX_CHUNKS = 16384,
 	MEMBERS_PER_CHUNK = 29, /* a chunk is 256 bytes */
 	WAYS = 8,
-	BUCKETS = 65536, /* x 8 slots x 64 bytes = 32 MiB: half a million connections */
 	CLOCK_SHIFT = 6, /* a clock unit is 64 jiffies: 64 to 640 ms */
 	XDP_PLACES = 256,
+	TABLES = 2,	       /* of connections: while one grows out of the other there are two */
+	FIRST_BUCKETS = 16384, /* x 8 slots x 64 bytes = 8 MiB: a table with few flows is fast if small */
+	FILTER_WORDS = 1024,   /* 2^16 bits */
+	SEGMENTS = 16,	       /* of a sweep, counted each for itself */
 };
 
 struct address {
-	__be32 word[4];
+	union {
+		__be32 word[4];
+		__u64 half[2];
+	};
 };
 
 /* What names a virtual service. `mark` is 0 for a service with an address. */
@@ -110,9 +116,11 @@ struct connection {
 	struct address vip;
 	__be16 client_port;
 	__be16 vip_port;
-	__u32 real;
 	__u8 protocol;
-	__u8 reserved[7];
+	__u8 is_template;
+	__u8 reserved[2];
+	__u32 real;
+	__u32 unused;
 };
 
 struct bucket {
@@ -138,16 +146,18 @@ enum door { DOOR_TC, DOOR_XDP, DOORS };
 
 /* One value for the whole data plane. Python writes it before the doors open, and when told. */
 struct settings {
+	__u64 hash_key[4];  /* secret, made at load; [3] is odd */
+	__u32 tables;	    /* which are searched: bits 0 and 1; where new ones go: from bit 8 */
+	__u32 buckets[TABLES];
+	__u32 hop_lifetime; /* clock units between two looks at a real server's route */
+	__u32 udp_timeout;  /* clock units */
 	__u32 shapes_version;
 	__u32 hz;	    /* jiffies a second */
 	__u32 writing;	    /* 1 while a writer is at work; still 1 afterwards: it was killed */
-	__u64 hash_key[4];  /* secret, made at load */
 	__u64 build;	    /* first 8 bytes of the programs' SHA-256 */
 	__u64 netns_cookie; /* whose table this is; inode numbers are reused */
-	__u32 reserved;
-	__u32 hop_lifetime; /* clock units between two looks at a real server's route */
-	__u32 udp_timeout;  /* clock units */
 	__u32 tcp_timeout[16]; /* by enum tcp_state; sixteen, so that a masked index needs no test */
+	__u32 limit;	     /* connections that the table grows for: it then has twice as many slots */
 	__u32 reals_used;    /* slots that were ever in use */
 	__u32 services_used;
 	__u32 next_chunk;    /* where the search for free chunks goes on */
@@ -174,15 +184,28 @@ struct door_counters {
 	__u64 no_route;
 	__u64 too_big;	   /* answered with ICMP fragmentation needed */
 	__u64 ttl_exceeded;
-	__u64 table_full;
+	__u64 table_full;	  /* dropped: every place was held by an established connection */
+	__u64 table_busy;	  /* dropped: other CPUs held the bucket */
+	__u64 evicted_inactive;	  /* ended for a new connection: the oldest inactive one */
+	__u64 evicted_half_open;  /* the same, there being no inactive one */
 	__u64 errors; /* a helper refused */
 };
 
-/* The sweeper's report; its timer lives beside it. */
+/* The addresses of services and real servers, hashed (filter.h). Bits are set before they count. */
+struct address_filter {
+	__u64 word[FILTER_WORDS];
+};
+
+/* What the sweeper tells at each tick. Only it writes here. */
 struct sweeper_report {
 	__u64 ticks;
-	__u64 cursor; /* next bucket */
+	__u64 clock_jiffies; /* the two clocks at the last tick */
+	__u64 clock_ns;	     /* CLOCK_MONOTONIC */
 	__u64 expired;
-	__u64 last_ns;
 	__u64 failures; /* of re-arming */
+	__u64 rounds[TABLES];	      /* whole sweeps since loading */
+	__u64 live[TABLES];	      /* connections that the last SEGMENTS segments held */
+	__u64 cursor[TABLES];	      /* next bucket */
+	__u64 counted[TABLES];	      /* in this segment so far */
+	__u32 segment[TABLES * SEGMENTS]; /* what each held when it was last swept */
 };

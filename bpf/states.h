@@ -60,7 +60,7 @@ static const __u8 tcp_next[4][4][16] = {
 
 static __always_inline __u8 next_state(const struct packet *p, __u8 direction, __u8 state)
 {
-	if (p->protocol != IPPROTO_TCP)
+	if (p->flow.protocol != IPPROTO_TCP)
 		return 0;
 	if (p->event == EVENT_NONE)
 		return TCP_CLOSE;
@@ -73,5 +73,5 @@ static __always_inline bool is_active(const struct packet *p, __u8 state)
 	const __u32 active = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV | 1 << TCP_SYNACK |
 			     1 << TCP_ESTABLISHED;
 
-	return p->protocol == IPPROTO_TCP && (active >> (state & 15) & 1);
+	return p->flow.protocol == IPPROTO_TCP && (active >> (state & 15) & 1);
 }

@@ -2,8 +2,9 @@
 /*
  * sweep.bpf.c - ends connections that have been idle too long; runs with no daemon.
  *
- * One timer for the table: each tick looks at a slice, a round takes a second. The timer lives
+ * One timer: each tick looks at a slice of each table, a round takes a second. The timer lives
  * as long as its map is pinned; arm() starts it, and starts the new code after an upgrade.
+ * Bucket counts are powers of two, so that slices and segments fit.
  */
 #include "common.h"
 
@@ -11,66 +12,105 @@
 
 char _license[] SEC("license") = "GPL";
 
-#define SLICES 256
-#define TICK_NS (1000000000ULL / SLICES)
+#define TICKS_A_SECOND 256
+#define TICK_NS (1000000000ULL / TICKS_A_SECOND)
+#define LARGEST_SLICE 1024 /* buckets a tick: a table of more than 2^21 slots takes longer */
 #define CLOCK_MONOTONIC 1
 #define EBUSY 16
 
 struct sweeper {
 	struct bpf_timer timer;
-	struct sweeper_report report;
 };
 
 /* Never updated from user space: that would cancel the timer. */
 MAP_ARRAY(sweeper, struct sweeper, 1, 0);
+MAP_ARRAY(sweeper_report, struct sweeper_report, 1, BPF_F_MMAPABLE);
 
 struct slice {
+	__u32 table;
 	__u32 first;
 	__u32 now;
+	__u32 live;
 	__u64 expired;
 };
 
-static __always_inline __u32 timeout_of(const struct settings *s, const struct connection *c,
-					__u64 control)
-{
-	return c->protocol == IPPROTO_TCP ? s->tcp_timeout[state_of(control) & 15] : s->udp_timeout;
-}
-
 static long sweep_bucket(__u32 nr, struct slice *slice)
 {
-	struct bucket *b = bucket_at((slice->first + nr) % BUCKETS);
+	struct bucket *b = bucket_at(slice->table, slice->first + nr);
 	struct settings *s = the_settings();
 
 	if (!b || !s)
 		return 1;
 	for (__u32 i = 0; i < WAYS; i++) {
-		struct found f = { .slot = &b->slot[i] };
-		__u32 idle;
+		struct found f = { .slot = &b->slot[i], .table = slice->table };
 
 		f.control = READ_ONCE(f.slot->control);
 		if ((f.control & PHASE_MASK) != PHASE_LIVE)
 			continue;
-		idle = (slice->now - (__u32)(f.control >> SEEN_SHIFT)) & CLOCK_MASK;
-		/* seen after this tick began: "negative" */
-		if (idle > CLOCK_MASK / 2 || idle < timeout_of(s, f.slot, f.control))
-			continue;
-		if (release(s, &f))
+		if (idle_for(slice->now, f.control) >=
+			    timeout_of(s, f.slot->protocol, f.control) &&
+		    release(s, &f))
 			slice->expired++;
+		else
+			slice->live++;
 	}
 	return 0;
 }
 
+/* What a segment held counts until it is swept again. */
+static __always_inline void close_segment(struct sweeper_report *r, __u32 table, __u32 segment)
+{
+	__u32 *held = &r->segment[table * SEGMENTS + segment % SEGMENTS];
+
+	r->live[table] += r->counted[table] - *held;
+	*held = r->counted[table];
+	r->counted[table] = 0;
+}
+
+static __always_inline void sweep_slice(const struct settings *s, struct sweeper_report *r,
+					__u32 table)
+{
+	__u32 buckets = s->buckets[table], length = buckets / TICKS_A_SECOND;
+	struct slice slice = {
+		.table = table,
+		.first = r->cursor[table],
+		.now = clock_now(),
+	};
+	__u32 of_segment = buckets / SEGMENTS, next;
+
+	if (length > LARGEST_SLICE)
+		length = LARGEST_SLICE;
+	if (!length || !of_segment)
+		return;
+	bpf_loop(length, sweep_bucket, &slice, 0);
+	next = slice.first + length;
+	r->counted[table] += slice.live;
+	r->expired += slice.expired;
+	if (next % of_segment == 0)
+		close_segment(r, table, slice.first / of_segment);
+	if (next >= buckets) {
+		next = 0;
+		r->rounds[table]++;
+	}
+	r->cursor[table] = next;
+}
+
 static int tick(void *map, __u32 *key, struct sweeper *w)
 {
-	struct slice slice = { .first = w->report.cursor, .now = clock_now() };
+	__u32 zero = 0;
+	struct sweeper_report *report = bpf_map_lookup_elem(&sweeper_report, &zero);
+	struct settings *s = the_settings();
 
-	bpf_loop(BUCKETS / SLICES, sweep_bucket, &slice, 0);
-	w->report.cursor = (slice.first + BUCKETS / SLICES) % BUCKETS;
-	w->report.expired += slice.expired;
-	w->report.ticks++;
-	w->report.last_ns = bpf_ktime_get_ns();
+	if (!report || !s)
+		return 0;
+	for (__u32 table = 0; table < TABLES; table++)
+		if (is_searched(tables_in_use(s), table))
+			sweep_slice(s, report, table);
+	report->clock_jiffies = bpf_jiffies64();
+	report->clock_ns = bpf_ktime_get_ns();
+	report->ticks++;
 	if (bpf_timer_start(&w->timer, TICK_NS, 0))
-		w->report.failures++;
+		report->failures++;
 	return 0;
 }
 

@@ -35,11 +35,11 @@ static __always_inline __u32 segment_length(context *ctx, const struct packet *p
 static __always_inline bool rewrite(context *ctx, const struct packet *p,
 				    const struct rewriting *r, bool forwarded)
 {
-	bool udp = p->protocol == IPPROTO_UDP;
+	bool udp = p->flow.protocol == IPPROTO_UDP;
 	__u32 check = p->l4 + (udp ? offsetof(struct udphdr, check) :
 				     offsetof(struct tcphdr, check));
-	__be32 old_address = (r->is_reply ? p->source : p->destination).word[3];
-	__be16 old_port = r->is_reply ? p->source_port : p->destination_port;
+	__be32 old_address = (r->is_reply ? p->flow.source : p->flow.destination).word[3];
+	__be16 old_port = r->is_reply ? p->flow.source_port : p->flow.destination_port;
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0; /* no checksum stays no checksum */
 	struct iphdr *ip = ip_header(ctx);
 
@@ -81,9 +81,9 @@ static __always_inline bool encapsulate(context *ctx, const struct packet *p,
 /* Sum of the pseudo header as an offloaded packet carries it in its checksum field. */
 static __always_inline __u16 pseudo_sum(const struct packet *p)
 {
-	__u32 s = p->source.word[3], d = p->destination.word[3];
+	__u32 s = p->flow.source.word[3], d = p->flow.destination.word[3];
 
-	return fold((__u64)s + d + bpf_htons(p->protocol) +
+	return fold((__u64)s + d + bpf_htons(p->flow.protocol) +
 		    bpf_htons(p->length - (p->l4 - ETH_LEN)));
 }
 
@@ -129,7 +129,7 @@ __attribute__((noinline)) int refuse(context *ctx, const struct packet *p, __u8 
 	/* options: not quoted (icmp.h); a later fragment: RFC 1122 3.2.2 */
 	if (!p || p->l4 != ETH_LEN + sizeof(struct iphdr) || is_later_fragment(p))
 		return TC_ACT_SHOT;
-	if (p->protocol == IPPROTO_TCP)
+	if (p->flow.protocol == IPPROTO_TCP)
 		return refuse_quoting(ctx, p, type, code, mtu, QUOTED_TCP);
 	return refuse_quoting(ctx, p, type, code, mtu, QUOTED_UDP);
 }
@@ -153,12 +153,24 @@ static __always_inline int send(context *ctx, const struct hop *hop)
 
 #include "director.h"
 
+/* As the other side sees it. */
+static __always_inline struct flow reversed(const struct flow *f)
+{
+	return (struct flow){
+		.source = f->destination,
+		.destination = f->source,
+		.source_port = f->destination_port,
+		.destination_port = f->source_port,
+		.protocol = f->protocol,
+	};
+}
+
 /* Reads the packet's headers, pulling them into the linear part if need be. */
 static __always_inline bool read_packet(context *ctx, struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	if (data + ETH_LEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end &&
+	if (data + ETH_LEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr) > end &&
 	    end - data < (long)ctx->len) {
 		bpf_skb_pull_data(ctx, ctx->len < 128 ? ctx->len : 128);
 		data = (void *)(long)ctx->data;
@@ -193,24 +205,25 @@ SEC("tc")
 int onevip_tc_egress(context *ctx)
 {
 	struct settings *s = the_settings();
+	const struct address_filter *filter = the_filter();
 	struct found connection = {};
 	struct packet p = {};
-	struct key key;
+	struct flow back;
 	__u32 index;
-	__u64 hash;
 
-	if (!s || ctx->vlan_present || !read_packet(ctx, &p))
+	if (!s || !filter || ctx->vlan_present || !read_packet(ctx, &p) || p.is_ipv6)
 		return not_ours();
-	key = reply_key(&p);
-	hash = hash_of(s, &key);
-	if (find(&key, hash, SIDE_VIP, &connection)) {
+	if (!may_be_ours(s, filter, &p.flow.source))
+		return not_ours();
+	back = reversed(&p.flow);
+	if (find(s, &back, SIDE_VIP, &connection)) {
 		if (method_of(connection.control) == METHOD_MASQ ||
 		    !touch(&connection, &p, true, &index))
 			return not_ours();
 	} else {
 		struct rewriting to_vip = { .is_reply = true };
 
-		if (!find(&key, hash, SIDE_REAL, &connection))
+		if (!find(s, &p.flow, SIDE_REAL, &connection))
 			return not_ours();
 		to_vip.address = connection.slot->vip.word[3];
 		to_vip.port = connection.slot->vip_port;

@@ -56,8 +56,8 @@ static __always_inline __u32 segment_length(context *ctx, const struct packet *p
 static __always_inline bool rewrite(context *ctx, const struct packet *p,
 				    const struct rewriting *r, bool forwarded)
 {
-	__be32 old_address = r->is_reply ? p->source.word[3] : p->destination.word[3];
-	__be16 old_port = r->is_reply ? p->source_port : p->destination_port;
+	__be32 old_address = r->is_reply ? p->flow.source.word[3] : p->flow.destination.word[3];
+	__be16 old_port = r->is_reply ? p->flow.source_port : p->flow.destination_port;
 	void *end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = ip_header(ctx);
 	__u32 l4 = p->l4;
@@ -67,17 +67,17 @@ static __always_inline bool rewrite(context *ctx, const struct packet *p,
 	if (!ip || l4 > ETH_LEN + 60)
 		return false;
 	ports = (void *)(long)ctx->data + l4;
-	check = p->protocol == IPPROTO_UDP ? &ports->check :
+	check = p->flow.protocol == IPPROTO_UDP ? &ports->check :
 					     (void *)ports + offsetof(struct tcphdr, check);
 	if ((void *)(ports + 1) > end || (void *)(check + 1) > end)
 		return false;
 	if (forwarded)
 		decrement_ttl(ip);
 	ip->check = replaced(ip->check, old_address, r->address);
-	if (p->protocol == IPPROTO_TCP || *check) { /* no checksum stays no checksum */
+	if (p->flow.protocol == IPPROTO_TCP || *check) { /* no checksum stays no checksum */
 		__u16 new = replaced(replaced(*check, old_address, r->address), old_port, r->port);
 
-		*check = p->protocol == IPPROTO_UDP && !new ? 0xffff : new;
+		*check = p->flow.protocol == IPPROTO_UDP && !new ? 0xffff : new;
 	}
 	if (r->is_reply) {
 		ip->saddr = r->address;

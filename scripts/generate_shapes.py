@@ -20,7 +20,7 @@ TARGET = ROOT / "src" / "onevip" / "engines" / "bpf" / "shapes.py"
 STRUCTS = (
     "service_key", "totals", "service", "member", "chunk", "real", "connection", "settings",
     "own_mac",
-    "door_counters", "sweeper_report",
+    "door_counters", "address_filter", "sweeper_report",
 )  # fmt: skip
 ENUMS = ("limits", "slot_state", "scheduler", "method", "tcp_state", "door")
 FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}

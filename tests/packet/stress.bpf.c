@@ -122,8 +122,11 @@ int from_client_xdp(struct xdp_md *ctx)
 SEC("tc")
 int sweep_all(struct __sk_buff *ctx)
 {
+	struct settings *s = the_settings();
 	struct slice slice = { .now = clock_now() };
 
-	bpf_loop(BUCKETS, sweep_bucket, &slice, 0);
+	for (slice.table = 0; s && slice.table < TABLES; slice.table++)
+		if (is_searched(tables_in_use(s), slice.table))
+			bpf_loop(s->buckets[slice.table], sweep_bucket, &slice, 0);
 	return slice.expired;
 }

@@ -64,7 +64,7 @@ U32, U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 @dataclass(frozen=True)
 class Shape:
-    """How many flows there are, and whether those of one client port share their two buckets."""
+    """How many flows there are, and whether those of one client port share their three buckets."""
 
     clients: int
     ports: int
@@ -192,7 +192,7 @@ class Edits:
 
 
 def crowd(tc: Director) -> None:
-    """A hash key that makes the client's address count for nothing: one port, two buckets."""
+    """A hash key that makes the client's address count for nothing: one port, three buckets."""
     keys = list(tc.plane.settings.get_many(0, "hash_key"))
     keys[1] = keys[1] >> 32 << 32 | 0x10000  # + 0xffff0000, the mark of an IPv4 address, is 0
     tc.plane.settings.set_many(0, "hash_key", tuple(keys))
@@ -216,8 +216,11 @@ def hash_of(keys: tuple[int, ...], client: bytes, port: int, protocol: int) -> i
     return h ^ h >> 32
 
 
-def bucket(hashed: int) -> int:
-    return (hashed >> 32) * Limits.BUCKETS >> 32
+def choices(hashed: int, buckets: int) -> tuple[int, int, int]:
+    """connections.h's bucket_index: home, and where else a connection may lie."""
+    home = (hashed >> 32) * buckets >> 32
+    distance = 1 + ((hashed & U32) * (buckets // 2 - 1) >> 32)
+    return home, (home + distance) % buckets, (home - distance) % buckets
 
 
 @dataclass
@@ -234,7 +237,7 @@ class Census:
     def key(tc: Director, slot: int) -> bytes:
         """Client, VIP, ports and protocol as they lie in the slot."""
         raw = tc._connections._map[slot * 64 : slot * 64 + 64]
-        return raw[16:52] + raw[56:57]
+        return raw[16:56]
 
     @classmethod
     def of(cls, tc: Director) -> Census:
@@ -248,13 +251,13 @@ class Census:
                 continue
             raw = table._map[slot * 64 : slot * 64 + 64]
             found.keys[cls.key(tc, slot)] += 1
-            real = int.from_bytes(raw[52:56], "little")
+            real = int.from_bytes(raw[56:60], "little")
             found.by_real.setdefault(real, [0, 0])[0 if control & 4 else 1] += 1
-            hashed = hash_of(keys, raw[16:32], int.from_bytes(raw[48:50], "little"), raw[56])
-            home, second = bucket(hashed), bucket(hashed * 0x9E3779B97F4A7C15 & U64)
-            is_second = bool(control & 8)
-            found.overflow[home] += is_second
-            if slot // Limits.WAYS != (second if is_second else home):
+            hashed = hash_of(keys, raw[16:32], int.from_bytes(raw[48:50], "little"), raw[52])
+            home, *others = choices(hashed, table.entries // Limits.WAYS)
+            is_away = bool(control & 8)
+            found.overflow[home] += is_away
+            if slot // Limits.WAYS not in (others if is_away else [home]):
                 found.misplaced += 1
             if control >> 28 & 0xFFF != hashed & 0xFFF:
                 found.misplaced += 1
@@ -337,7 +340,7 @@ def test_counters_equal_the_table_after_a_storm(
     print(
         f"{name}: {generator.packets / elapsed / 1e6:.1f} million packets a second,"
         f" {edits.done} edits, {len(census.keys)} connections at the end,"
-        f" {census.overflow.total()} of them in their second bucket"
+        f" {census.overflow.total()} of them away from home"
     )
     happened: Counter[str] = Counter()
     for door, seen in tc.engine.door_counters().items():

@@ -25,9 +25,8 @@ from scapy.utils import mac2str
 
 from onevip.engines.bpf import BpfEngine, libbpf, loader, shapes
 from onevip.engines.bpf.codec import gauge
-from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.rows import Rows
-from onevip.engines.bpf.shapes import Limits, TcpState
+from onevip.engines.bpf.shapes import TcpState
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -167,10 +166,7 @@ class Director:
         self._interfaces = {
             mac: socket.if_nametoindex(name) for mac, name in ((FRONT, "front"), (BACK, "back"))
         }
-        slots = Limits.BUCKETS * Limits.WAYS
-        self._connections = MappedArray(
-            libbpf.get_pinned(plane.path / "maps" / "connections"), shapes.CONNECTION, slots
-        )
+        self._connections = plane.tables.open()[0]
         self._retransmitted = 0
         self._slots: dict[bytes, int] = {}  # where connections were found
         self._fragments = libbpf.get_pinned(plane.path / "maps" / "fragments")
@@ -185,8 +181,7 @@ class Director:
         used = self.plane.settings
         reals, services = used.get(0, "reals_used"), used.get(0, "services_used")
         if any(self.plane.reals.get(index, "counts") for index in range(reals)):
-            for slot in self._live():
-                self._connections.clear(slot)
+            self._connections._map[:] = bytes(len(self._connections._map))
         for index in range(reals):
             self.plane.reals.clear(index)
         for index in range(services):
@@ -194,6 +189,7 @@ class Director:
         for key in libbpf.map_keys(self._fragments, FRAGMENT_KEY):
             libbpf.map_delete(self._fragments, key)
         used._map[:] = self._settings_at_load
+        self.plane.filter.rebuild([])
         used.set(0, "hop_lifetime", FOREVER)
 
     # Packets.
@@ -366,7 +362,7 @@ class Director:
 
     def _live(self) -> list[int]:
         """Slots of live connections."""
-        phases = self._connections.column("control", self._connections.entries)
+        phases = self._connections.column("control")
         return [found.start() for found in IS_LIVE.finditer(phases)]
 
     def put_in_state(self, client_port: int, state: TcpState, *, active: bool) -> None:

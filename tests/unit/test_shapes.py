@@ -48,7 +48,15 @@ def test_eight_byte_fields_are_aligned(shape: Shape) -> None:
 
 def test_a_connection_is_a_cache_line() -> None:
     assert shapes.CONNECTION.size == 64
-    assert Limits.BUCKETS & (Limits.BUCKETS - 1) == 0
+    assert Limits.FIRST_BUCKETS & (Limits.FIRST_BUCKETS - 1) == 0
+
+
+def test_a_connection_begins_as_its_flow_does() -> None:
+    """Both ends, ports and protocol: compared and written as 40 bytes in one piece."""
+    fields = shapes.CONNECTION.fields
+    assert [fields[name].offset for name in ("client", "vip", "client_port", "real")] == [
+        16, 32, 48, 56,
+    ]  # fmt: skip
 
 
 def test_a_chunk_holds_its_members() -> None:

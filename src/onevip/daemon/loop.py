@@ -37,6 +37,7 @@ Surroundings = Callable[[Table], list[str]]
 GATHER_S = 0.01
 RETRY_S = 1.0
 TICK_S = 1.0
+ROOM_S = 0.1  # a flood of 100,000 connections a second may bring 10,000 meanwhile
 
 
 def _nothing() -> list[str]:
@@ -59,8 +60,8 @@ async def run(
     """Keep the table of this engine as the file and the real servers' health want it.
 
     `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
-    what they return is logged. An engine may have `adopt` (called first), `follow_interfaces` and
-    `upkeep` (each second).
+    what they return is logged. An engine may have `adopt` (called first), `follow_interfaces`,
+    `upkeep` (each second) and `make_room` (ten times a second).
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -96,6 +97,7 @@ class Daemon:
         self._file = file
         self._engine = engine
         self._each_second = (_Guarded(on_tick), _Guarded(_optional(engine, "upkeep")))
+        self._make_room = _Guarded(_optional(engine, "make_room"))
         self._follow = _Guarded(_optional(engine, "follow_interfaces"))
         self._surroundings = surroundings
         self._load = load
@@ -126,7 +128,8 @@ class Daemon:
         self._follow()
         self._tasks = [
             loop.create_task(self._tell_warnings(configuration)),
-            loop.create_task(self._tick()),
+            loop.create_task(self._every(TICK_S, *self._each_second)),
+            loop.create_task(self._every(ROOM_S, self._make_room)),
             loop.create_task(self._reload_when_wanted(watch)),
             loop.create_task(self._watch(watch)),
         ]
@@ -177,10 +180,10 @@ class Daemon:
         if not self._director.converge():
             self._wake(RETRY_S)
 
-    async def _tick(self) -> None:
+    async def _every(self, seconds: float, *calls: Callable[[], None]) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
-            for call in self._each_second:
+            await asyncio.sleep(seconds)
+            for call in calls:
                 call()
 
     async def _watch(self, watch: WatchFile) -> None:

@@ -6,6 +6,7 @@ to doors.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from onevip.engines.base import CountersByKey, Snapshot
@@ -14,6 +15,7 @@ from onevip.engines.bpf.codec import SCHEDULERS, scheduler_number
 from onevip.engines.bpf.doors import Door, Doors, interface, interfaces
 from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.rows import Rows
+from onevip.engines.bpf.tables import SHRINK_AFTER_S, Step
 from onevip.engines.bpf.writer import Writer
 from onevip.model import AddService, Change, Clear, ServiceKey, Table, UnknownService, Zero
 
@@ -27,6 +29,7 @@ class BpfEngine:
         self._found: DataPlane | None = None
         self._ticks = -1
         self._upkeeps = 0
+        self._small_since: float | None = None
 
     def __repr__(self) -> str:
         plane = self._plane()
@@ -102,6 +105,7 @@ class BpfEngine:
                         writer.apply(change)
             finally:  # those before one that does not fit stay in force
                 Doors(plane).follow()
+            self._take(plane, plane.tables.room().step())
 
     # Doors.
 
@@ -162,6 +166,34 @@ class BpfEngine:
         with pins.writer_lock():
             return Doors(plane).follow()
 
+    def make_room(self) -> list[str]:
+        """Ten times a second: let the table of connections grow, or go back. Returns it in words.
+
+        Costs a look at two mapped pages when there is nothing to do.
+        """
+        plane = self._plane()
+        if plane is None:
+            return []
+        step = plane.tables.room().step()
+        if step is not Step.SHRINK:
+            self._small_since = None
+        elif self._small_since is None:
+            self._small_since = time.monotonic()
+        if step is Step.NONE or (step is Step.SHRINK and not self._has_been_small()):
+            return []
+        with pins.writer_lock():
+            return self._take(plane, step)
+
+    def _has_been_small(self) -> bool:
+        since = self._small_since
+        return since is not None and time.monotonic() - since > SHRINK_AFTER_S
+
+    def _take(self, plane: DataPlane, step: Step) -> list[str]:
+        """The writer lock is held. Shrinking is the daemon's, who has the patience."""
+        if step is Step.SHRINK and not self._has_been_small():
+            return []
+        return [str(plane.tables.room())] if plane.tables.take(step) else []
+
     def upkeep(self) -> list[str]:
         """Each second: mend what others may have undone. Returns what was mended, in words."""
         plane = self._plane()
@@ -174,7 +206,7 @@ class BpfEngine:
             self._upkeeps += 1
             if self._upkeeps % ROUTES_EVERY == 0 and Writer(plane).refresh_routes():
                 Doors(plane).follow()
-            ticks = plane.sweeper_ticks()
+            ticks = plane.report.get(0, "ticks")
             if ticks == self._ticks:
                 loader.rearm(plane)
                 mended.append("the sweeper stood still: its timer was started again")

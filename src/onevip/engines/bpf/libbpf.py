@@ -17,6 +17,9 @@ from typing import Any, Final
 from onevip.model import DataplaneError
 
 BPF_ANY: Final = 0
+MAP_TYPE_ARRAY: Final = 2
+MMAPABLE: Final = 1 << 10
+INNER_MAP: Final = 1 << 12
 ATTACH_XDP: Final = 37
 ATTACH_TCX_INGRESS: Final = 46
 ATTACH_TCX_EGRESS: Final = 47
@@ -57,6 +60,15 @@ class _TcOptions(C.Structure):
     _fields_ = (
         ("sz", C.c_size_t), ("prog_fd", C.c_int), ("flags", C.c_uint), ("prog_id", C.c_uint),
         ("handle", C.c_uint), ("priority", C.c_uint), ("pad", C.c_uint),
+    )  # fmt: skip
+
+
+class _MapOptions(C.Structure):
+    _fields_ = (
+        ("sz", C.c_size_t), ("btf_fd", C.c_uint32), ("btf_key_type_id", C.c_uint32),
+        ("btf_value_type_id", C.c_uint32), ("btf_vmlinux_value_type_id", C.c_uint32),
+        ("inner_map_fd", C.c_uint32), ("map_flags", C.c_uint32), ("map_extra", C.c_uint64),
+        ("numa_node", C.c_uint32), ("map_ifindex", C.c_uint32),
     )  # fmt: skip
 
 
@@ -211,6 +223,21 @@ def get_pinned(path: Path) -> int:
 
 def _buffer(data: bytes) -> Any:
     return C.create_string_buffer(data, len(data))
+
+
+def array_create(name: str, value_size: int, entries: int) -> int:
+    """A descriptor of a new array for a map of maps, mappable, of any length."""
+    options = _MapOptions(sz=C.sizeof(_MapOptions), map_flags=MMAPABLE | INNER_MAP)
+    return library().call(
+        f"making a map of {value_size * entries >> 20} MiB",
+        "bpf_map_create",
+        MAP_TYPE_ARRAY, name.encode(), 4, value_size, entries, C.byref(options),
+    )  # fmt: skip
+
+
+def map_entries(fd: int) -> int:
+    """How many a map has room for."""
+    return int.from_bytes(object_info(fd)[16:20], "little")
 
 
 def map_update(fd: int, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:

@@ -17,15 +17,16 @@ from pathlib import Path
 
 from onevip import namespace
 from onevip.engines.bpf import libbpf, pins, shapes
+from onevip.engines.bpf.filter import AddressFilter
 from onevip.engines.bpf.maps import Hash, MappedArray, PerCpuArray
 from onevip.engines.bpf.shapes import Limits, TcpState
+from onevip.engines.bpf.tables import Tables
 from onevip.model import DataplaneError
 
 OBJECTS = Path(__file__).parent / "objects"
 MINIMUM_KERNEL = (6, 1)
 CLOCK_MONOTONIC_COARSE = 6  # its resolution is one jiffy: no need to measure HZ
 HOP_LIFETIME_S = 1.0
-SWEEPER_TIMER = 16  # struct bpf_timer, before the report
 LO_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
 
 #: The kernel's timeouts in seconds (spec ipvs §3.2, §3.3).
@@ -138,14 +139,19 @@ class DataPlane:
         """There once an xdp door was opened."""
         return self._array("own_macs", shapes.OWN_MAC, Limits.XDP_PLACES)
 
-    def sweeper_ticks(self) -> int:
-        """How often the sweeper has run; stands still when its timer is lost."""
-        fd = self._open("sweeper", 4, SWEEPER_TIMER + shapes.SWEEPER_REPORT.size)
-        try:
-            raw = libbpf.map_lookup(fd, bytes(4), SWEEPER_TIMER + shapes.SWEEPER_REPORT.size)
-        finally:
-            os.close(fd)
-        return int.from_bytes((raw or bytes(64))[SWEEPER_TIMER:][:8], "little")
+    @cached_property
+    def report(self) -> MappedArray:
+        """The sweeper's: its ticks stand still when its timer is lost."""
+        return self._array("sweeper_report", shapes.SWEEPER_REPORT, 1)
+
+    @cached_property
+    def filter(self) -> AddressFilter:
+        key = self.settings.get_many(0, "hash_key")[3]
+        return AddressFilter(self._array("filter", shapes.ADDRESS_FILTER, 1), key)
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self)
 
     @cached_property
     def door_counters(self) -> PerCpuArray:
@@ -187,7 +193,9 @@ def load(base: Path) -> DataPlane:
                 libbpf.pin(fd, unfinished / "maps" / name)
             for name, fd in {**tc.programs, **sweep.programs}.items():
                 libbpf.pin(fd, unfinished / "programs" / name)
-            _write_settings(DataPlane(unfinished).unchecked_settings())
+            plane = DataPlane(unfinished)
+            _write_settings(plane.unchecked_settings())
+            plane.tables.create_first()
             arm(sweep.programs["arm"])
         unfinished.rename(final)
     except BaseException as error:
@@ -296,7 +304,7 @@ def _write_settings(settings: MappedArray) -> None:
         timeouts[state] = clock_units(seconds, hz)
     settings.set(0, "shapes_version", Limits.SHAPES_VERSION)
     settings.set(0, "hz", hz)
-    settings.set_many(0, "hash_key", tuple(secrets.randbits(64) for _ in range(4)))
+    settings.set_many(0, "hash_key", tuple(secrets.randbits(64) | 1 for _ in range(4)))
     settings.set(0, "build", build_id())
     settings.set(0, "netns_cookie", namespace.cookie())
     settings.set(0, "hop_lifetime", clock_units(HOP_LIFETIME_S, hz))

@@ -69,10 +69,26 @@ class MappedArray:
         offset, code = self.shape.fields[field]
         _codec(code).pack_into(self._map, index * self.stride + offset, *values)
 
-    def column(self, field: str, entries: int) -> bytes:
+    def set_item(self, index: int, field: str, at: int, value: int) -> None:
+        """One number of a field that is an array."""
+        offset, code = self.shape.fields[field]
+        step = _codec(code[0] + code[-1]).size
+        _codec(code[0] + code[-1]).pack_into(
+            self._map, index * self.stride + offset + at * step, value
+        )
+
+    def word(self, at: int) -> int:
+        """The at-th 8 bytes of the whole map."""
+        return self._words[at]
+
+    def set_word(self, at: int, value: int) -> None:
+        self._words[at] = value
+
+    def column(self, field: str, entries: int | None = None) -> bytes:
         """The lowest byte of a field of the first `entries` values: finds slots by state."""
         offset = self.shape.fields[field].offset
-        return bytes(memoryview(self._map)[offset : entries * self.stride : self.stride])
+        end = self.stride * (self.entries if entries is None else entries)
+        return bytes(memoryview(self._map)[offset : end : self.stride])
 
     def clear(self, index: int) -> None:
         at = index * self.stride

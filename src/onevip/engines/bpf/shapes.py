@@ -25,15 +25,18 @@ class Shape(NamedTuple):
 
 
 class Limits(IntEnum):
-    SHAPES_VERSION = 1
+    SHAPES_VERSION = 2
     MAX_SERVICES = 4096
     MAX_REALS = 16384
     MAX_CHUNKS = 16384
     MEMBERS_PER_CHUNK = 29
     WAYS = 8
-    BUCKETS = 65536
     CLOCK_SHIFT = 6
     XDP_PLACES = 256
+    TABLES = 2
+    FIRST_BUCKETS = 16384
+    FILTER_WORDS = 1024
+    SEGMENTS = 16
 
 
 class SlotState(IntEnum):
@@ -199,29 +202,33 @@ CONNECTION: Final = Shape(
         "vip": Field(32, "16s"),
         "client_port": Field(48, ">H"),
         "vip_port": Field(50, ">H"),
-        "real": Field(52, "=I"),
-        "protocol": Field(56, "=B"),
-        "reserved": Field(57, "7s"),
+        "protocol": Field(52, "=B"),
+        "is_template": Field(53, "=B"),
+        "reserved": Field(54, "2s"),
+        "real": Field(56, "=I"),
+        "unused": Field(60, "=I"),
     },
 )
 
 SETTINGS: Final = Shape(
     "settings",
-    152,
+    160,
     {
-        "shapes_version": Field(0, "=I"),
-        "hz": Field(4, "=I"),
-        "writing": Field(8, "=I"),
-        "hash_key": Field(16, "=4Q"),
-        "build": Field(48, "=Q"),
-        "netns_cookie": Field(56, "=Q"),
-        "reserved": Field(64, "=I"),
-        "hop_lifetime": Field(68, "=I"),
-        "udp_timeout": Field(72, "=I"),
-        "tcp_timeout": Field(76, "=16I"),
-        "reals_used": Field(140, "=I"),
-        "services_used": Field(144, "=I"),
-        "next_chunk": Field(148, "=I"),
+        "hash_key": Field(0, "=4Q"),
+        "tables": Field(32, "=I"),
+        "buckets": Field(36, "=2I"),
+        "hop_lifetime": Field(44, "=I"),
+        "udp_timeout": Field(48, "=I"),
+        "shapes_version": Field(52, "=I"),
+        "hz": Field(56, "=I"),
+        "writing": Field(60, "=I"),
+        "build": Field(64, "=Q"),
+        "netns_cookie": Field(72, "=Q"),
+        "tcp_timeout": Field(80, "=16I"),
+        "limit": Field(144, "=I"),
+        "reals_used": Field(148, "=I"),
+        "services_used": Field(152, "=I"),
+        "next_chunk": Field(156, "=I"),
     },
 )
 
@@ -237,7 +244,7 @@ OWN_MAC: Final = Shape(
 
 DOOR_COUNTERS: Final = Shape(
     "door_counters",
-    112,
+    136,
     {
         "masq": Field(0, "=Q"),
         "gate": Field(8, "=Q"),
@@ -252,18 +259,34 @@ DOOR_COUNTERS: Final = Shape(
         "too_big": Field(80, "=Q"),
         "ttl_exceeded": Field(88, "=Q"),
         "table_full": Field(96, "=Q"),
-        "errors": Field(104, "=Q"),
+        "table_busy": Field(104, "=Q"),
+        "evicted_inactive": Field(112, "=Q"),
+        "evicted_half_open": Field(120, "=Q"),
+        "errors": Field(128, "=Q"),
+    },
+)
+
+ADDRESS_FILTER: Final = Shape(
+    "address_filter",
+    8192,
+    {
+        "word": Field(0, "=1024Q"),
     },
 )
 
 SWEEPER_REPORT: Final = Shape(
     "sweeper_report",
-    40,
+    232,
     {
         "ticks": Field(0, "=Q"),
-        "cursor": Field(8, "=Q"),
-        "expired": Field(16, "=Q"),
-        "last_ns": Field(24, "=Q"),
+        "clock_jiffies": Field(8, "=Q"),
+        "clock_ns": Field(16, "=Q"),
+        "expired": Field(24, "=Q"),
         "failures": Field(32, "=Q"),
+        "rounds": Field(40, "=2Q"),
+        "live": Field(56, "=2Q"),
+        "cursor": Field(72, "=2Q"),
+        "counted": Field(88, "=2Q"),
+        "segment": Field(104, "=32I"),
     },
 )

@@ -92,6 +92,7 @@ class Writer(Rows):
         services.set(index, "key.port", change.service.port)
         services.set(index, "key.protocol", change.service.protocol)
         self._publish(index, ServerList(SCHEDULER_NAMES[number]))
+        self.plane.filter.add(raw[:16])
         services.set(index, "state", SlotState.SLOT_USED)
         self.plane.service_ids.set(raw, index)
 
@@ -110,6 +111,7 @@ class Writer(Rows):
         for member in members:
             self._leave(member.real)
         self.plane.services.set(index, "state", SlotState.SLOT_FREE)
+        self.rebuild_filter()
 
     def clear(self, change: Clear) -> None:
         for index in self.services():
@@ -142,6 +144,7 @@ class Writer(Rows):
         self.plane.reals.set(slot, "service", index)
         self.plane.reals.set(slot, "method", real.method)
         self._write_route(slot, real.address)
+        self.plane.filter.add(packed(real.address))
         self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
         self._publish(index, listed.with_added(Member(slot, real.weight)))
 
@@ -188,7 +191,7 @@ class Writer(Rows):
                 and reals.get_bytes(slot, "service_key.vip") == service[:16]
                 and reals.get(slot, "service_key.port") == int.from_bytes(service[16:18])
                 and reals.get(slot, "service_key.protocol") == service[18]
-                and (reals.get(slot, "counts") != 0 or not self._grace_is_over(slot))
+                and not self._has_gone(slot)
             ):
                 return slot
         return None
@@ -240,6 +243,20 @@ class Writer(Rows):
         moved = [self._write_route(*pair) for pair in zip(slots, address, strict=True)]
         return any(moved)
 
+    def rebuild_filter(self) -> None:
+        """Forget the addresses of what has gone for good."""
+        services, reals = self.plane.services, self.plane.reals
+        addresses = [services.get_bytes(index, "key.vip") for index in self.services()]
+        states = reals.column("state", self.plane.settings.get(0, "reals_used"))
+        for slot, state in enumerate(states):
+            is_gone = state == SlotState.SLOT_FREE or (
+                state == SlotState.SLOT_LEAVING and self._has_gone(slot)
+            )
+            if not is_gone:
+                addresses.append(reals.get_bytes(slot, "address"))
+                addresses.append(reals.get_bytes(slot, "service_key.vip"))
+        self.plane.filter.rebuild(addresses)
+
     # Slots.
 
     def _free_service(self) -> int:
@@ -259,7 +276,7 @@ class Writer(Rows):
         for slot in _positions(states, SlotState.SLOT_FREE):
             return slot
         for slot in _positions(states, SlotState.SLOT_LEAVING):
-            if self.plane.reals.get(slot, "counts") == 0 and self._grace_is_over(slot):
+            if self._has_gone(slot):
                 return slot
         if used >= Limits.MAX_REALS:
             raise DataplaneError(
@@ -268,6 +285,10 @@ class Writer(Rows):
             )
         self.plane.settings.set(0, "reals_used", used + 1)
         return used
+
+    def _has_gone(self, slot: int) -> bool:
+        """Whether a deleted real server has no connection left."""
+        return self.plane.reals.get(slot, "counts") == 0 and self._grace_is_over(slot)
 
     def _grace_is_over(self, slot: int) -> bool:
         left_at: int = self.plane.reals.get(slot, "left_at_ns")
@@ -328,6 +349,7 @@ class Writer(Rows):
                 self._leave(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
+        self.rebuild_filter()
 
 
 def _positions(states: bytes, wanted: int) -> Iterator[int]:
