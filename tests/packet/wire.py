@@ -26,7 +26,7 @@ from scapy.utils import mac2str
 from onevip.engines.bpf import BpfEngine, libbpf, loader, shapes
 from onevip.engines.bpf.codec import gauge
 from onevip.engines.bpf.rows import Rows
-from onevip.engines.bpf.shapes import TcpState
+from onevip.engines.bpf.shapes import Limits, TcpState
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -180,8 +180,7 @@ class Director:
         self.apply(Clear())
         used = self.plane.settings
         reals, services = used.get(0, "reals_used"), used.get(0, "services_used")
-        if any(self.plane.reals.get(index, "counts") for index in range(reals)):
-            self._connections._map[:] = bytes(len(self._connections._map))
+        self._forget_connections()
         for index in range(reals):
             self.plane.reals.clear(index)
         for index in range(services):
@@ -191,6 +190,13 @@ class Director:
         used._map[:] = self._settings_at_load
         self.plane.filter.rebuild([])
         used.set(0, "hop_lifetime", FOREVER)
+
+    def _forget_connections(self) -> None:
+        for table in self.plane.tables.open():
+            table._map[:] = bytes(len(table._map))
+        for segment in range(Limits.SEGMENTS * Limits.TABLES):
+            self.plane.report.set_item(0, "segment", segment, 0)
+        self._connections = self.plane.tables.open()[0]
 
     # Packets.
 

@@ -130,7 +130,7 @@ class Tables:
         self._plane.settings.set(0, "limit", DEFAULT_LIMIT)
         self._plane.settings.set(0, "tables", 1)
 
-    def limit(self, connections: int) -> None:
+    def set_limit(self, connections: int) -> None:
         """Up to how many the table grows. Raises DataplaneError out of 1..2^24."""
         if not 1 <= connections <= LARGEST_LIMIT:
             raise DataplaneError(

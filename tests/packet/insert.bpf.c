@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * insert.bpf.c - puts connections into the table as the doors do, without packets.
+ *
+ * `order` says which; connection i of `count` has the client's address plus i, or, of templates,
+ * the VIP's plus i. `outcomes` counts what create() said of each.
+ */
+#include "common.h"
+
+#define DOOR DOOR_TC
+
+#include "insert.h"
+
+char _license[] SEC("license") = "GPL";
+
+struct order {
+	struct flow flow;
+	__u64 bits;
+	__u32 real;
+	__u32 first;
+	__u32 count;
+	__u32 evicting;
+};
+
+struct outcomes {
+	__u64 of[4]; /* enum inserted */
+};
+
+MAP_ARRAY(orders, struct order, 1, BPF_F_MMAPABLE);
+MAP_ARRAY(outcomes, struct outcomes, 1, BPF_F_MMAPABLE);
+
+static __always_inline struct order *the_order(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&orders, &zero);
+}
+
+static __always_inline struct flow flow_of(const struct order *o, __u32 nr)
+{
+	struct flow f = o->flow;
+	struct address *numbered = f.is_template ? &f.destination : &f.source;
+
+	numbered->word[3] = bpf_htonl(bpf_ntohl(numbered->word[3]) + o->first + nr);
+	return f;
+}
+
+__attribute__((noinline)) int insert_one(const struct flow *f)
+{
+	struct settings *s = the_settings();
+	struct order *o = the_order();
+	struct newcomer n = { .flow = f };
+	long other = 0;
+
+	if (!f || !o || !s)
+		return -1;
+	n.hash = hash_of_flow(s, f, SIDE_VIP);
+	n.bits = o->bits;
+	n.real = o->real;
+	return create(s, &n, &other);
+}
+
+static long step(__u32 nr, void *nothing)
+{
+	__u32 zero = 0;
+	struct outcomes *said = bpf_map_lookup_elem(&outcomes, &zero);
+	struct order *o = the_order();
+	struct flow f;
+	int outcome;
+
+	if (!o || !said)
+		return 1;
+	f = flow_of(o, nr);
+	outcome = insert_one(&f);
+	if (outcome == NO_PLACE && o->evicting) {
+		evict(&f);
+		outcome = insert_one(&f);
+	}
+	said->of[outcome & 3]++;
+	return 0;
+}
+
+SEC("tc")
+int insert(struct __sk_buff *ctx)
+{
+	struct order *o = the_order();
+
+	return o ? bpf_loop(o->count, step, 0, 0) : -1;
+}
+
+static long look(__u32 nr, __u32 *found)
+{
+	struct settings *s = the_settings();
+	struct order *o = the_order();
+	struct found connection = {};
+	struct flow f;
+
+	if (!o || !s)
+		return 1;
+	f = flow_of(o, nr);
+	*found += find(s, &f, SIDE_VIP, &connection);
+	return 0;
+}
+
+/* How many of the order are in the table. */
+SEC("tc")
+int count_found(struct __sk_buff *ctx)
+{
+	struct order *o = the_order();
+	__u32 found = 0;
+
+	if (o)
+		bpf_loop(o->count, look, &found, 0);
+	return found;
+}

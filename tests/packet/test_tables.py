@@ -1,0 +1,403 @@
+"""The tables of connections: how full they may be, who makes room, how one grows out of another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address, ip_address
+
+import pytest
+
+from onevip.engines.bpf import libbpf, tables
+from onevip.engines.bpf.codec import packed
+from onevip.engines.bpf.maps import MappedArray
+from onevip.engines.bpf.shapes import TcpState
+from onevip.engines.bpf.tables import Step
+from onevip.model import (
+    AddRealServer,
+    AddService,
+    Clear,
+    DataplaneError,
+    Protocol,
+    RealServer,
+    ServiceKey,
+)
+from packet.conftest import Directors
+from packet.inserting import CLOSING, ESTABLISHED, HALF_OPEN, TEMPLATE, Inserter
+from packet.test_connections import from_client, from_real, known, syn, within
+from packet.test_stress import assert_counters_equal_contents, back_to_one_table, crowd
+from packet.wire import CLIENT, DROPPED, FOREVER, GATE, MASQ, REAL, VIP, Director, eth, ip4, tcp
+
+HALF = tables.FIRST_SLOTS // 2
+
+
+@pytest.fixture
+def tc(_directors: Directors) -> Iterator[Director]:
+    """A director whose connections never end, and whose tables are as after loading again."""
+    director = _directors("tc")
+    director.add_service("rr")
+    director.add(REAL, GATE)
+    director.set_timeouts(FOREVER)
+    yield director
+    back_to_one_table(director)
+
+
+@pytest.fixture(scope="module")
+def _inserter(
+    _directors: Directors, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Inserter]:
+    made = Inserter(_directors("tc").plane, tmp_path_factory.mktemp("insert"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def inserter(tc: Director, _inserter: Inserter) -> Inserter:
+    return _inserter
+
+
+# How full.
+
+
+def test_a_table_begins_small(tc: Director) -> None:
+    room = tc.plane.tables.room()
+    assert room.slots == (131_072,)
+    assert room.memory_bytes == 8 << 20
+    assert room.limit == 1 << 20
+
+
+def test_half_full_there_is_a_place_for_all_but_one_in_ten_thousand(
+    tc: Director, inserter: Inserter
+) -> None:
+    said = inserter.insert(HALF)
+    assert said.get("no place", 0) < HALF / 10_000
+    assert inserter.found(HALF) == said["inserted"]
+    assert_counters_equal_contents(tc)
+
+
+def test_entries_stay_found_while_others_around_them_end(tc: Director, inserter: Inserter) -> None:
+    """Of those that lie away from home too: the home's overflow count follows."""
+    inserter.insert(HALF)
+    inserter.insert(HALF, client="10.1.64.0", bits=CLOSING)
+    timeouts = [FOREVER] * 16
+    timeouts[TcpState.TCP_TIME_WAIT] = 1
+    tc.plane.settings.set_many(0, "tcp_timeout", tuple(timeouts))
+    assert within(5, lambda: tc.counters().inactive == 0)
+    assert inserter.found(HALF) == tc.counters().active == tc.connections()
+    census = assert_counters_equal_contents(tc)
+    assert census.overflow.total() > 100
+
+
+def test_one_client_port_reaches_twenty_four_services(tc: Director, inserter: Inserter) -> None:
+    """A client's port is one hash for all services: three buckets of eight."""
+    for port in range(8000, 8024):
+        assert inserter.insert(1, vip_port=port) == {"inserted": 1}
+    assert all(inserter.found(1, vip_port=port) for port in range(8000, 8024))
+    assert inserter.insert(1, vip_port=8024) == {"no place": 1}
+    assert_counters_equal_contents(tc)
+
+
+def test_one_client_has_any_number_of_templates(tc: Director, inserter: Inserter) -> None:
+    bits = CLOSING | TEMPLATE
+    assert inserter.insert(256, client_port=0, bits=bits) == {"inserted": 256}
+    assert inserter.found(256, client_port=0, bits=bits) == 256
+    assert inserter.insert(256, client_port=0, bits=bits) == {"exists": 256}
+    assert inserter.found(256, client_port=0) == 0, "a packet from port 0 is no template"
+
+
+def test_ipv4_and_ipv6_lie_in_one_table(tc: Director, inserter: Inserter) -> None:
+    ends = {"client": "2001:db8::1:0", "vip": "2001:db8::80"}
+    assert inserter.insert(1000, **ends) == {"inserted": 1000}
+    assert inserter.insert(1000) == {"inserted": 1000}
+    assert inserter.found(1000, **ends) == inserter.found(1000) == 1000
+    assert inserter.found(1000, client="2001:db8::1:0", vip="2001:db8::81") == 0
+
+
+# When it is full. All clients of one port share three buckets here: 24 connections.
+
+
+def settled(tc: Director, inserter: Inserter, clients: list[int]) -> None:
+    """These, each seen one clock unit after the one before; the rest of the 24 established."""
+    crowd(tc)
+    inserter.insert(24 - len(clients), client="10.9.0.0")
+    unit_s = 64 / tc.plane.settings.get(0, "hz")
+    for number, bits in enumerate(clients):
+        time.sleep(unit_s)
+        assert inserter.insert(1, first=number, bits=bits) == {"inserted": 1}
+
+
+def alive(inserter: Inserter, count: int) -> list[bool]:
+    return [bool(inserter.found(1, first=number)) for number in range(count)]
+
+
+def arrives(tc: Director, port: int = 40000) -> str:
+    return tc(syn(port)).name
+
+
+def test_the_oldest_inactive_connection_makes_room(tc: Director, inserter: Inserter) -> None:
+    settled(tc, inserter, [HALF_OPEN, CLOSING, CLOSING])
+    with tc.counted(new_connections=1, gate=1, evicted_inactive=1):
+        assert arrives(tc) == "forwarded"
+    assert alive(inserter, 3) == [True, False, True]
+    assert_counters_equal_contents(tc)
+
+
+def test_an_expired_connection_is_the_first_to_go(tc: Director, inserter: Inserter) -> None:
+    """Before an older inactive one. What the sweeper would have ended counts as nobody's loss."""
+    settled(tc, inserter, [CLOSING, HALF_OPEN])
+    timeouts = [FOREVER] * 16
+    timeouts[TcpState.TCP_SYN_RECV] = 0
+    with tc.counted(new_connections=1, gate=1):
+        tc.plane.settings.set_many(0, "tcp_timeout", tuple(timeouts))
+        name = arrives(tc)
+        timeouts[TcpState.TCP_SYN_RECV] = FOREVER
+        tc.plane.settings.set_many(0, "tcp_timeout", tuple(timeouts))
+    assert name == "forwarded"
+    assert alive(inserter, 2) == [True, False]
+
+
+def test_then_the_oldest_half_open_one(tc: Director, inserter: Inserter) -> None:
+    settled(tc, inserter, [HALF_OPEN, HALF_OPEN])
+    with tc.counted(new_connections=1, gate=1, evicted_half_open=1):
+        assert arrives(tc) == "forwarded"
+    assert alive(inserter, 2) == [False, True]
+
+
+def test_never_an_established_one(tc: Director, inserter: Inserter) -> None:
+    settled(tc, inserter, [ESTABLISHED] * 2)
+    with tc.counted(table_full=1):
+        assert tc(syn()) == DROPPED
+    assert alive(inserter, 2) == [True, True]
+    assert_counters_equal_contents(tc)
+
+
+def test_nor_a_template(tc: Director, inserter: Inserter) -> None:
+    crowd(tc)
+    inserter.insert(23, client="10.9.0.0")
+    inserter.insert(1, client="10.9.0.0", first=23, bits=CLOSING)
+    used = tc._connections
+    slot = next(at for at in tc._live() if used.get(at, "control") & 15 << 4 == CLOSING & 15 << 4)
+    used.set(slot, "control", used.get(slot, "control") | TEMPLATE)
+    with tc.counted(table_full=1):
+        assert tc(syn()) == DROPPED
+    used.set(slot, "control", used.get(slot, "control") & ~TEMPLATE)
+
+
+def test_a_flood_of_syns_leaves_the_established_alone(tc: Director, inserter: Inserter) -> None:
+    crowd(tc)
+    kept = range(30, 40)
+    for port in kept:
+        tc(syn(port))
+        tc(from_client("A", port))
+    established = tc.counters().active
+    for number in range(200):  # clients of the same buckets as the first
+        tc(eth() / ip4(f"10.0.64.{number}", VIP, ttl=64) / tcp(30, 80, "S"))
+    assert tc.counters().active >= established
+    assert {known(tc, port).state for port in kept} == {TcpState.TCP_ESTABLISHED}
+    assert tc.engine.door_counters()["tc"]["evicted_half_open"] > 100
+    assert_counters_equal_contents(tc)
+
+
+# Growing.
+
+
+def test_what_was_open_is_found_while_the_table_grows(tc: Director) -> None:
+    xdp = Director(tc.engine, tc.plane, "xdp")
+    tc.edit(REAL, MASQ)
+    for port in (1, 2, 3):
+        tc(syn(port))
+    assert tc.plane.tables.grow()
+    room = tc.plane.tables.room()
+    assert room.slots == (2 << 20, 131_072)
+    assert room.memory_bytes == (128 + 8) << 20
+    for director in (tc, xdp):
+        with director.counted(masq=3, replies=3):
+            for port in (1, 2, 3):
+                director(from_client("A", port))
+                director(from_real("A", REAL, port))
+    assert tc.active_inactive() == (3, 0)
+
+
+def test_new_connections_go_to_the_new_table_and_old_ones_never_twice(
+    tc: Director, inserter: Inserter
+) -> None:
+    assert inserter.insert(1000) == {"inserted": 1000}
+    tc.plane.tables.grow()
+    assert inserter.insert(2000) == {"exists": 1000, "inserted": 1000}
+    new, old = tc.plane.tables.open()
+    assert live_in(new) == live_in(old) == 1000
+    assert inserter.found(2000) == 2000
+    assert tc.counters().active == 2000
+
+
+def live_in(table: MappedArray) -> int:
+    return sum(byte & 3 == 2 for byte in table.column("control"))
+
+
+def test_the_old_table_goes_when_it_is_empty(tc: Director, inserter: Inserter) -> None:
+    inserter.insert(1000)
+    tc.plane.tables.grow()
+    inserter.insert(1000, first=1000, bits=CLOSING)
+    assert not tc.plane.tables.retire(), "connections are in it"
+    timeouts = [FOREVER] * 16
+    timeouts[TcpState.TCP_ESTABLISHED] = 1
+    tc.plane.settings.set_many(0, "tcp_timeout", tuple(timeouts))
+    assert within(5, lambda: tc.counters().active == 0)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.RETIRE)
+    assert tc.plane.tables.retire()
+    assert tc.plane.tables.room().slots == (2 << 20,)
+    assert not (tc.plane.path / "maps" / "connections-0").exists()
+    assert inserter.found(1000, first=1000) == 1000
+    assert tc.counters().inactive == 1000
+
+
+def test_the_sweeper_works_in_both_tables(tc: Director, inserter: Inserter) -> None:
+    inserter.insert(500, bits=CLOSING)
+    tc.plane.tables.grow()
+    inserter.insert(500, first=500, bits=CLOSING)
+    assert within(5, lambda: tc.plane.tables.room().live == (500, 500))
+    tc.set_timeouts(1)
+    assert within(5, lambda: tc.counters().inactive == 0)
+
+
+def test_it_grows_by_itself_before_it_is_half_full(tc: Director, inserter: Inserter) -> None:
+    assert tc.engine.make_room() == []
+    inserter.insert(HALF * 6 // 10 + 1000)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.GROW)
+    assert "2,097,152 slots (128 MiB)" in tc.engine.make_room()[0]
+    assert len(tc.plane.tables.room().slots) == 2
+    assert tc.engine.make_room() == []
+
+
+def test_any_edit_makes_room_when_there_is_no_daemon(tc: Director, inserter: Inserter) -> None:
+    inserter.insert(HALF)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.GROW)
+    tc.edit(REAL, GATE, weight=2)
+    assert tc.plane.tables.room().slots == (2 << 20, 131_072)
+
+
+def test_it_goes_back_when_it_has_been_small_for_long(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tc.plane.tables.grow()
+    assert tc.plane.tables.retire()
+    inserter.insert(100)
+    assert within(5, lambda: tc.plane.tables.room().live == (100,))
+    assert tc.engine.make_room() == []
+    monkeypatch.setattr("onevip.engines.bpf.engine.SHRINK_AFTER_S", -1.0)
+    assert tc.engine.make_room()
+    assert tc.plane.tables.room().slots == (131_072, 2 << 20)
+    assert inserter.found(100) == 100
+
+
+def test_nothing_grows_above_the_limit(tc: Director, inserter: Inserter) -> None:
+    tc.plane.tables.set_limit(60_000)
+    inserter.insert(HALF)
+    time.sleep(1.2)
+    assert tc.plane.tables.room().step() is Step.NONE
+    assert not tc.plane.tables.grow()
+
+
+@pytest.mark.parametrize("connections", [0, -1, (1 << 24) + 1])
+def test_a_limit_has_limits(tc: Director, connections: int) -> None:
+    with pytest.raises(DataplaneError, match="from 1 to 16777216"):
+        tc.plane.tables.set_limit(connections)
+
+
+def test_a_million_connections_fit(tc: Director, inserter: Inserter) -> None:
+    """The limit is reached, and nobody is refused."""
+    tc.plane.tables.grow()
+    said = inserter.insert(1 << 20)
+    assert said.get("no place", 0) < (1 << 20) / 10_000
+    assert inserter.found(1 << 20) == said["inserted"]
+    assert within(8, lambda: tc.plane.tables.room().live[0] == said["inserted"])
+
+
+# Killed between two steps: the next one goes on.
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("step", ["pin", "map_update"])
+def test_a_growth_that_was_killed_is_begun_anew(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    inserter.insert(100)
+
+    def dies(*arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libbpf, step, dies)
+        with pytest.raises(Killed):
+            tc.plane.tables.grow()
+    assert tc.plane.tables.room().slots == (131_072,)
+    assert inserter.found(100) == 100
+    assert tc.plane.tables.grow()
+    assert inserter.insert(200) == {"exists": 100, "inserted": 100}
+
+
+def test_a_retirement_that_was_killed_is_finished_by_the_next_growth(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tc.plane.tables.grow()
+
+    def dies(*arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables.Tables, "_remove", dies)
+        with pytest.raises(Killed):
+            tc.plane.tables.retire()
+    assert tc.plane.tables.room().slots == (2 << 20,)
+    inserter.insert(100)
+    assert tc.plane.tables.shrink()
+    assert inserter.insert(200) == {"exists": 100, "inserted": 100}
+
+
+def test_an_old_programs_view_of_the_tables_is_enough(tc: Director, inserter: Inserter) -> None:
+    """A program that still inserts by the word before a turn: its entry is found."""
+    before = tc.plane.settings.get(0, "tables")
+    tc.plane.tables.grow()
+    after = tc.plane.settings.get(0, "tables")
+    tc.plane.settings.set(0, "tables", before)
+    assert inserter.insert(10) == {"inserted": 10}
+    tc.plane.settings.set(0, "tables", after)
+    assert inserter.found(10) == 10
+    assert not tc.plane.tables.retire()
+
+
+# Who may be ours.
+
+
+def test_what_is_not_for_us_is_left_alone(tc: Director) -> None:
+    for packet in (
+        eth() / ip4(CLIENT, "10.0.0.77") / tcp(1, 80, "S"),
+        eth() / ip4("10.3.0.1", "10.4.0.1") / tcp(1, 80, "A"),
+    ):
+        assert tc(packet).name == "left alone"
+
+
+def test_the_filter_knows_services_and_real_servers_and_forgets_them(tc: Director) -> None:
+    ours = tc.plane.filter
+    known = [packed(ip_address(address)) for address in (VIP, REAL)]
+    assert all(address in ours for address in known)
+    others = [packed(ip_address(f"10.7.{n >> 8}.{n & 255}")) for n in range(4096)]
+    assert sum(address in ours for address in others) <= 4
+    tc(syn())
+    tc.delete(REAL)
+    tc.apply(Clear())
+    assert all(address in ours for address in known), "a connection is alive"
+
+
+def test_a_bit_is_the_same_in_the_kernel_and_here(tc: Director) -> None:
+    """Every VIP is served at once: a wrong bit would leave its packets alone."""
+    for number in range(1, 60):
+        vip = f"10.0.{number}.{255 - number}"
+        key = ServiceKey(Protocol.TCP, IPv4Address(vip), 80)
+        tc.apply(
+            AddService(key, "rr"), AddRealServer(key, RealServer(IPv4Address(REAL), 80, GATE, 1))
+        )
+        assert tc(eth() / ip4(CLIENT, vip) / tcp(40000, 80, "S")).name == "forwarded"
