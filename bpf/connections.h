@@ -237,10 +237,25 @@ static __always_inline struct connection *find_in(struct bucket *b, const struct
 	return 0;
 }
 
-/*
- * Every bucket where a connection may lie, in every table: where the slot is
- * (table << 40 | bucket << 8 | way), or -1. A place that a global function can return.
- */
+/* A slot in one number, for global functions: they take and return no pointers into maps. */
+static __always_inline __u64 where_is(__u32 table, __u32 bucket, __u32 way)
+{
+	return (__u64)table << 40 | (__u64)bucket << 8 | way;
+}
+
+static __always_inline __u32 table_of(__u64 where)
+{
+	return where >> 40 & (TABLES - 1);
+}
+
+static __always_inline struct connection *slot_at(__u64 where)
+{
+	struct bucket *b = bucket_at(table_of(where), where >> 8);
+
+	return b ? &b->slot[where & (WAYS - 1)] : 0;
+}
+
+/* Every bucket where a connection may lie, in every table: where it is, or -1. */
 static __always_inline long look_everywhere(const struct settings *s, const struct flow *f,
 					    __u64 hash, enum side side, __u32 tables,
 					    __u64 *control)
@@ -259,8 +274,8 @@ static __always_inline long look_everywhere(const struct settings *s, const stru
 				break;
 			c = find_in(b, f, hash, side, control);
 			if (c)
-				return (__u64)table << 40 | (__u64)index << 8 |
-				       ((__u64)c - (__u64)b) / sizeof(*c);
+				return where_is(table, index,
+						((__u64)c - (__u64)b) / sizeof(*c));
 			/* nothing of this home lies elsewhere */
 			if (!choice && READ_ONCE(b->slot[0].word) < ONE_OVERFLOW)
 				break;
@@ -282,14 +297,6 @@ __attribute__((noinline)) long search(const struct flow *f, __u64 hash, enum sid
 	return look_everywhere(s, f, hash, SIDE_REAL, tables, control);
 }
 
-/* The slot that search() tells of. */
-static __always_inline struct connection *slot_at(long where)
-{
-	struct bucket *b = bucket_at(where >> 40 & (TABLES - 1), where >> 8);
-
-	return b ? &b->slot[where & (WAYS - 1)] : 0;
-}
-
 /* Nearly always in the home bucket of the one table there is: that is looked at here. */
 static __always_inline bool find(const struct settings *s, const struct flow *f, enum side side,
 				 struct found *found)
@@ -308,7 +315,7 @@ static __always_inline bool find(const struct settings *s, const struct flow *f,
 	if (READ_ONCE(home->slot[0].word) < ONE_OVERFLOW && !is_searched(tables, table ^ 1))
 		return false;
 	where = search(f, hash, side, tables, &found->control);
-	found->table = where >> 40 & (TABLES - 1);
+	found->table = table_of(where);
 	found->slot = where < 0 ? 0 : slot_at(where);
 	return found->slot;
 }

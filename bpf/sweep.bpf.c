@@ -34,6 +34,15 @@ struct slice {
 	__u64 expired;
 };
 
+/* Global: verified once, and most that is visited stays. 1: it was ended. */
+__attribute__((noinline)) int expire(__u64 where, __u64 control)
+{
+	struct settings *s = the_settings();
+	struct found f = { .slot = slot_at(where), .control = control, .table = table_of(where) };
+
+	return s && f.slot && release(s, &f);
+}
+
 static long sweep_bucket(__u32 nr, struct slice *slice)
 {
 	struct bucket *b = bucket_at(slice->table, slice->first + nr);
@@ -42,14 +51,13 @@ static long sweep_bucket(__u32 nr, struct slice *slice)
 	if (!b || !s)
 		return 1;
 	for (__u32 i = 0; i < WAYS; i++) {
-		struct found f = { .slot = &b->slot[i], .table = slice->table };
+		__u64 control = READ_ONCE(b->slot[i].control);
 
-		f.control = READ_ONCE(f.slot->control);
-		if ((f.control & PHASE_MASK) != PHASE_LIVE)
+		if ((control & PHASE_MASK) != PHASE_LIVE)
 			continue;
-		if (idle_for(slice->now, f.control) >=
-			    timeout_of(s, f.slot->protocol, f.control) &&
-		    release(s, &f))
+		if (idle_for(slice->now, control) >=
+			    timeout_of(s, b->slot[i].protocol, control) &&
+		    expire(where_is(slice->table, slice->first + nr, i), control))
 			slice->expired++;
 		else
 			slice->live++;

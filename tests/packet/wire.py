@@ -194,8 +194,9 @@ class Director:
     def _forget_connections(self) -> None:
         for table in self.plane.tables.open():
             table._map[:] = bytes(len(table._map))
-        for segment in range(Limits.SEGMENTS * Limits.TABLES):
-            self.plane.report.set_item(0, "segment", segment, 0)
+        report = self.plane.report  # what the sweeper has seen would make the table grow
+        report.set_many(0, "counted", (0,) * Limits.TABLES)
+        report.set_many(0, "segment", (0,) * Limits.TABLES * Limits.SEGMENTS)
         self._connections = self.plane.tables.open()[0]
 
     # Packets.
