@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
 def keep(name: str, new: Sequence[Measured], options: Options) -> None:
     """Into results/latest.json, and the picture of it."""
     measured = results.merged(results.load(), name, new, is_whole=options.is_whole)
+    measured.sort(key=lambda one: list(SECTIONS).index(one.section))
     results.save(measured)
     results.PICTURE.write_text(chart.draw(measured))
     print(f"written: {results.LATEST.parent}/{results.LATEST.stem}.{{json,svg}}")

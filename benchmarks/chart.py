@@ -14,12 +14,15 @@ from xml.sax.saxutils import escape
 from benchmarks.reference import STATELESS_XDP
 from benchmarks.results import Measured, Result
 
-WIDTH = 880
-LABELS = 292  # where labels end and bars begin
-SCALE = 500  # pixels from 0 to the highest figure of a panel
+WIDTH = 900
+LABELS = 306  # where labels end and bars begin
+SCALE = 520  # pixels from 0 to the highest figure of a panel
 MARGIN = 28
-ROW, GAP = 26, 10
+ROW, THEIRS, GAP = 23, 13, 11  # a row, what it grows by with a second bar, between groups
+PRIMITIVES = {"one HASH lookup"}  # groups that are drawn for comparison
+PRICE = "price:"  # cases that only tell what the run was like: not drawn
 HEADING, AXIS, LEGEND, SOURCE = 58, 30, 30, 44
+ROOM = 46  # pixels that a number needs
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 TITLES = {
@@ -30,7 +33,8 @@ TITLES = {
 STYLE = """\
 .page { fill: #ffffff; stroke: #d0d7de }
 .ink { fill: #1f2328 } .soft { fill: #59636e } .missed { fill: #b35900 }
-.bar { fill: #2f7d6b } .over { fill: #d9822b } .theirs { fill: #a7b0ba }
+.bar { fill: #2f7d6b } .over { fill: #d9822b } .theirs { fill: #a7b0ba } .plain { fill: #7a86a8 }
+.span { opacity: .55 } .cut { stroke: #ffffff; stroke-width: 3; fill: none }
 .goal { stroke: #1f2328; stroke-width: 2 } .grid { stroke: #e4e8ec }
 text { font: 13px system-ui, 'DejaVu Sans', sans-serif }
 .title { font-size: 17px; font-weight: 600 } .small { font-size: 11.5px }
@@ -38,8 +42,8 @@ text { font: 13px system-ui, 'DejaVu Sans', sans-serif }
 @media (prefers-color-scheme: dark) {
  .page { fill: #151b23; stroke: #3d444d }
  .ink { fill: #e6edf3 } .soft { fill: #9198a1 } .missed { fill: #f0a357 }
- .bar { fill: #4fb39c } .over { fill: #e0934a } .theirs { fill: #5c6672 }
- .goal { stroke: #e6edf3 } .grid { stroke: #2a313a }
+ .bar { fill: #4fb39c } .over { fill: #e0934a } .theirs { fill: #5c6672 } .plain { fill: #7f8cb5 }
+ .cut { stroke: #151b23 } .goal { stroke: #e6edf3 } .grid { stroke: #2a313a }
 }"""
 
 
@@ -52,28 +56,33 @@ class Panel:
     top: float
 
     @property
+    def results(self) -> list[Result]:
+        found = (one.result for one in self.measured)
+        return [one for one in found if not one.case.startswith(PRICE)]
+
+    @property
     def groups(self) -> list[list[Result]]:
-        """Cases that share what stands before the first comma of their names."""
-        results = [one.result for one in self.measured]
-        return [list(group) for _, group in groupby(results, key=_group)]
+        return [list(group) for _, group in groupby(self.results, key=lambda one: one.group)]
 
     @property
     def height(self) -> float:
-        rows = len(self.measured) * ROW + (len(self.groups) - 1) * GAP
+        rows = sum(map(_height, self.results)) + (len(self.groups) - 1) * GAP
         return HEADING + AXIS + rows + SOURCE
 
     @property
     def highest(self) -> float:
-        figures: list[float] = [
-            figure
-            for one in (one.result for one in self.measured)
-            for figure in (one.ratio, one.goal or 0, *STATELESS_XDP.get(one.case, ()))
-        ]
-        return max(figures)
+        """The end of the scale: every goal and every figure to compare with has a place on it.
+
+        One bar that is much longer is cut, so that the others can be told apart.
+        """
+        ratios = sorted(one.ratio for one in self.results)
+        aims = [one.goal or 0.0 for one in self.results]
+        theirs = [STATELESS_XDP.get(one.case, (0, 0))[1] for one in self.results]
+        return max(*aims, *theirs, ratios[len(ratios) * 9 // 10]) * 1.06
 
 
-def _group(result: Result) -> str:
-    return result.case.partition(",")[0]
+def _height(result: Result) -> int:
+    return ROW + THEIRS * (result.case in STATELESS_XDP)
 
 
 def draw(measured: Sequence[Measured]) -> str:
@@ -116,9 +125,10 @@ def _goal(x: float, y: float, height: float) -> str:
 def _legend(y: float) -> Iterator[str]:
     x = float(MARGIN)
     for kind, words, length in (
-        ("bar", "onevip, goal reached or none set", 222),
-        ("over", "onevip, goal missed", 146),
-        ("theirs", "best stateless XDP balancer, from the specification", 332),
+        ("bar", "onevip", 62),
+        ("over", "onevip, goal missed", 140),
+        ("plain", "price of a primitive", 136),
+        ("theirs", "best stateless XDP balancer (specification, not measured here)", 382),
     ):
         yield _box(kind, x, y - 8, 14, 9)
         yield _text(x + 20, y, words, "soft small")
@@ -139,9 +149,9 @@ def _panel(panel: Panel) -> Iterator[str]:
     for group in panel.groups:
         for result in group:
             yield from _row(result, y, scale)
-            y += ROW
+            y += _height(result)
         y += GAP
-    yield _text(MARGIN, bottom + 24, _source(panel.measured), "soft small")
+    yield _text(MARGIN, bottom + 26, _source(panel.measured), "soft small")
 
 
 def _grid(highest: float, scale: float, top: float, bottom: float) -> Iterator[str]:
@@ -154,22 +164,27 @@ def _grid(highest: float, scale: float, top: float, bottom: float) -> Iterator[s
 
 def _row(result: Result, y: float, scale: float) -> Iterator[str]:
     missed = result.is_reached is False
-    end = LABELS + result.ratio * scale
+    length = min(result.ratio * scale, SCALE)
     yield _text(LABELS - 10, y + 14, result.case, "ink", "end")
-    yield _box("over" if missed else "bar", LABELS, y + 3, result.ratio * scale, 11)
-    theirs = STATELESS_XDP.get(result.case)
-    if theirs:
-        low, high = theirs
-        yield _box("theirs", LABELS, y + 16, high * scale, 4)
-        words = f"{low:g} to {high:g}"
-        yield _text(LABELS + high * scale + 6, y + 21, words, "soft small")
+    kind = "over" if missed else "plain" if result.group in PRIMITIVES else "bar"
+    yield _box(kind, LABELS, y + 3, length, 13)
+    end = LABELS + length
+    if length < result.ratio * scale:
+        yield f'<path class="cut" d="M{end - 16:.1f} {y + 18:.1f}l6 -17m4 0l-6 17"/>'
     if result.goal is not None:
         x = LABELS + result.goal * scale
-        yield _goal(x, y, 17)
-        if 0 <= x - end < 44:
+        yield _goal(x, y, 19)
+        if 0 <= x - end < ROOM:
             end = x
-    kind = "missed number" if missed else "ink number"
-    yield _text(end + 7, y + 13, f"{result.ratio:.1f}", kind)
+    words = f"{result.ratio:.1f}"
+    yield _text(end + 7, y + 14, words, "missed number" if missed else "ink number")
+    if result.note:
+        yield _text(end + ROOM, y + 14, result.note, "soft small")
+    if result.case in STATELESS_XDP:
+        low, high = STATELESS_XDP[result.case]
+        yield _box("theirs", LABELS, y + 19, low * scale, 9)
+        yield _box("theirs span", LABELS + low * scale, y + 19, (high - low) * scale, 9)
+        yield _text(LABELS + high * scale + 7, y + 28, f"{low:g} to {high:g}", "soft small")
 
 
 def _source(measured: Iterable[Measured]) -> str:

@@ -25,6 +25,5 @@ STATELESS_XDP: Final[dict[str, Range]] = {
     "new connection by rr, 10 real servers": _NEW,
     "new connection by wrr, 10 real servers": _NEW,
     "new connection by wlc, 10 real servers": _NEW,
-    "new connection by mh, 10 real servers": _NEW,
     "not for a VIP, one flow": (3.4, 3.9),
 }

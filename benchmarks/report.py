@@ -37,3 +37,8 @@ def table(results: Sequence[Result]) -> str:
         for one in rows
     )
     return "\n".join(lines)
+
+
+def line(result: Result) -> str:
+    """One result while others are still to come."""
+    return f"{result.case}: {result.value:.0f} {result.unit}, ratio {result.ratio:.2f}"

@@ -39,6 +39,11 @@ class Result:
     kernel: str = ""  # only where it is not this machine's
 
     @property
+    def group(self) -> str:
+        """What cases that belong together have in common: all before the first comma."""
+        return self.case.partition(",")[0]
+
+    @property
     def is_reached(self) -> bool | None:
         """Whether the goal is; None without one."""
         return None if self.goal is None else self.ratio <= self.goal
@@ -68,7 +73,10 @@ class Measured:
 
     def as_row(self) -> dict[str, object]:
         """Flat; a result's own kernel counts more than the machine's."""
-        result = asdict(self.result)
+        result = {
+            name: round(value, 3) if isinstance(value, float) else value
+            for name, value in asdict(self.result).items()
+        }
         kernel = result.pop("kernel") or self.surroundings.kernel
         return {"section": self.section, **result, **asdict(self.surroundings), "kernel": kernel}
 
@@ -86,15 +94,16 @@ def merged(
 ) -> list[Measured]:
     """What stands in the file after a run of one section.
 
-    A whole run replaces all results of its section; a selection only those of its own cases.
+    A whole run replaces all results of its section; a selection only those of its own cases,
+    where they stand.
     """
-    measured = {one.result.case for one in new}
+    fresh = {one.result.case: one for one in new}
     stay = [
-        one
+        one if one.section != section else fresh.pop(one.result.case, one)
         for one in kept
-        if one.section != section or not (is_whole or one.result.case in measured)
+        if not (is_whole and one.section == section)
     ]
-    return [*stay, *new]
+    return [*stay, *fresh.values()]
 
 
 def load(path: Path = LATEST) -> list[Measured]:
@@ -119,9 +128,14 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """Of what is measured; `+` when files differ from it."""
-    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    """Of what is measured; `+` when files differ from it, other than those written here."""
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        commit = _git("rev-parse", "--short", "HEAD")
+        return commit + "+" * bool(_git("status", "--porcelain", "-uno", "--", ":!*/results/*"))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"  # an unpacked archive
+
+
+def _git(*words: str) -> str:
+    argv = ["git", "-C", str(HERE.parent), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()

@@ -13,7 +13,9 @@ from benchmarks.results import Result
 
 Section = Callable[[Options], list[Result]]
 
-SECTIONS: dict[str, str] = {}
+SECTIONS = {
+    "packets": "benchmarks.packets",
+}
 
 
 class BenchmarkError(Exception):
