@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bpf check test stress vm demo lab-up lab-down clean
+.PHONY: help setup bpf check test stress bench vm demo lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test: setup bpf ## every test; as root also packets through BPF and real traffic
 
 stress: setup bpf ## the connection table under fire, for a minute (root)
 	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet $(BIN)/pytest -s tests/packet/test_stress.py
+
+bench: setup bpf ## what a packet costs, and the goals (root, minutes)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 vm: setup bpf ## real traffic under the oldest supported kernel, in qemu (minutes)
 	@$(BIN)/pytest tests/vm

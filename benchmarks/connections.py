@@ -1,0 +1,107 @@
+"""The connection table from outside: fill it, empty it, how full it is.
+
+Here and in connections.bpf.c stands all that the benchmark knows of the table's insides.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+from benchmarks.flows import CLIENT6, CLIENTS
+from benchmarks.generator import FIRST, HERE
+from onevip.engines.bpf import libbpf
+from onevip.engines.bpf.codec import packed
+from onevip.engines.bpf.loader import DataPlane
+from onevip.engines.bpf.shapes import Limits, TcpState
+from onevip.model import ForwardingMethod, Protocol, ServiceKey
+from scripts.build_bpf import compile_object
+
+FOREVER = 1 << 24  # clock units: more than the clock has
+ORDER = struct.Struct("=16s16s2sBB5I")  # struct order
+SYN_RECEIVED = TcpState.TCP_SYN_RECV  # what a SYN makes
+
+
+class Connections:
+    """The table of one data plane."""
+
+    #: How many it can hold.
+    places = Limits.BUCKETS * Limits.WAYS
+
+    @classmethod
+    @contextmanager
+    def of(cls, builds: Path, plane: DataPlane) -> Iterator[Connections]:
+        """`builds` keeps the object for the next one."""
+        connections = cls(builds, plane)
+        try:
+            yield connections
+        finally:
+            connections._object.close()
+
+    def __init__(self, builds: Path, plane: DataPlane) -> None:
+        target = builds / "connections.bpf.o"
+        if not target.exists():
+            compile_object(HERE / "connections.bpf.c", target)
+        self._settings = plane.settings
+        self._reals = plane.reals
+        maps = {path.name: libbpf.get_pinned(path) for path in (plane.path / "maps").iterdir()}
+        try:
+            self._object = libbpf.Object(target, reuse=maps)
+        finally:
+            for fd in maps.values():
+                os.close(fd)
+        self.keep_all()
+
+    def keep_all(self) -> None:
+        """Nothing ends by itself."""
+        self._settings.set_many(0, "tcp_timeout", (FOREVER,) * 16)
+        self._settings.set(0, "udp_timeout", FOREVER)
+
+    def fill(self, service: ServiceKey, method: ForwardingMethod, reals: int, flows: range) -> int:
+        """Established connections of flows, on real servers number flow % reals.
+
+        Returns how many found no place.
+        """
+        client = IPv4Address(CLIENTS) if service.address.version == 4 else ip_address(CLIENT6)
+        is_tcp = service.protocol is Protocol.TCP
+        order = ORDER.pack(
+            packed(client),
+            packed(service.address),
+            service.port.to_bytes(2, "big"),
+            service.protocol,
+            method,
+            flows.start,
+            len(flows),
+            reals,
+            TcpState.TCP_ESTABLISHED if is_tcp else 0,
+            0,
+        )
+        orders = self._object.maps["orders"]
+        libbpf.map_update(orders, FIRST, order)
+        self._run("fill")
+        refused: int = ORDER.unpack(libbpf.map_lookup(orders, FIRST, ORDER.size) or b"")[-1]
+        return refused
+
+    def end_new(self) -> int:
+        """End what a SYN opened and nothing followed; how many."""
+        self._settings.set_many(
+            0, "tcp_timeout", tuple(0 if s == SYN_RECEIVED else FOREVER for s in range(16))
+        )
+        ended = self._run("sweep_all")
+        self.keep_all()
+        return ended
+
+    def living(self) -> int:
+        """Connections that real servers count."""
+        counts = (
+            self._reals.get(slot, "counts") for slot in range(self._settings.get(0, "reals_used"))
+        )
+        return sum((count >> 32) + (count & 0xFFFFFFFF) for count in counts)
+
+    def _run(self, name: str) -> int:
+        verdict, _, _ = libbpf.run_program(self._object.programs[name], bytes(64))
+        return verdict
