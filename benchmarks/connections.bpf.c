@@ -7,6 +7,10 @@
  */
 #include "sweep.bpf.c"
 
+#define DOOR DOOR_XDP
+
+#include "insert.h"
+
 #define CLIENTS 0x0a400000U /* as in generator.bpf.c */
 #define CLIENT_PORTS 1024
 
@@ -28,28 +32,31 @@ MAP_ARRAY(orders, struct order, 1, 0);
 
 static long open_one(__u32 nr, struct order *o)
 {
-	__u32 flow = o->first_flow + nr, real;
+	__u32 flow = o->first_flow + nr;
 	struct settings *s = the_settings();
-	struct address client = o->client, vip = o->vip;
-	struct key key = {
-		.client = &client,
-		.other = &vip,
-		.client_port = bpf_htons(CLIENT_PORTS + (flow >> 16)),
-		.other_port = o->vip_port,
+	struct flow f = {
+		.source = o->client,
+		.destination = o->vip,
+		.source_port = bpf_htons(CLIENT_PORTS + (flow >> 16)),
+		.destination_port = o->vip_port,
 		.protocol = o->protocol,
 	};
-	__u64 bits = (__u64)o->state << STATE_SHIFT | (__u64)(o->method & 3) << METHOD_SHIFT;
-	struct found other = {};
+	struct newcomer n = {
+		.flow = &f,
+		.bits = (__u64)o->state << STATE_SHIFT | (__u64)(o->method & 3) << METHOD_SHIFT,
+	};
+	long other = 0;
 
 	if (!s || !o->reals)
 		return 1;
-	client.word[3] = bpf_htonl(CLIENTS | (flow & 0xffff));
-	real = flow % o->reals;
+	f.source.word[3] = bpf_htonl(CLIENTS | (flow & 0xffff));
+	n.hash = hash_of_flow(s, &f, SIDE_VIP);
+	n.real = flow % o->reals;
 	if (o->state == TCP_ESTABLISHED)
-		bits |= ACTIVE;
+		n.bits |= ACTIVE;
 	if (o->method != METHOD_MASQ)
-		bits |= NO_OUTPUT;
-	if (create(&key, hash_of(s, &key), real, bits, &other) != INSERTED)
+		n.bits |= NO_OUTPUT;
+	if (create(s, &n, &other) != INSERTED)
 		o->refused++;
 	return 0;
 }
@@ -63,8 +70,18 @@ int fill(struct __sk_buff *ctx)
 	if (!shared)
 		return -1;
 	o = *shared;
-	bpf_loop(o.flows, open_one, &o, 0);
+	LOOP(o.flows, open_one, &o);
 	*shared = o;
+	return 0;
+}
+
+static __always_inline long everywhere(long (*step)(__u32, struct slice *), struct slice *slice)
+{
+	struct settings *s = the_settings();
+
+	for (slice->table = 0; s && slice->table < TABLES; slice->table++)
+		if (is_searched(tables_in_use(s), slice->table))
+			LOOP(s->buckets[slice->table], step, slice);
 	return 0;
 }
 
@@ -74,6 +91,44 @@ int sweep_all(struct __sk_buff *ctx)
 {
 	struct slice slice = { .now = clock_now() };
 
-	bpf_loop(BUCKETS, sweep_bucket, &slice, 0);
+	everywhere(sweep_bucket, &slice);
 	return slice.expired;
+}
+
+/* As if nothing had been seen for long: then seen_all tells what was. */
+static long age_bucket(__u32 nr, struct slice *slice)
+{
+	struct bucket *b = bucket_at(slice->table, nr);
+
+	for (__u32 i = 0; b && i < WAYS; i++)
+		b->slot[i].control &= ~SEEN_MASK;
+	return 0;
+}
+
+static long count_seen(__u32 nr, struct slice *slice)
+{
+	struct bucket *b = bucket_at(slice->table, nr);
+
+	for (__u32 i = 0; b && i < WAYS; i++)
+		if ((b->slot[i].control & PHASE_MASK) == PHASE_LIVE &&
+		    (b->slot[i].control & SEEN_MASK))
+			slice->live++;
+	return 0;
+}
+
+SEC("tc")
+int age_all(struct __sk_buff *ctx)
+{
+	struct slice slice = {};
+
+	return everywhere(age_bucket, &slice);
+}
+
+SEC("tc")
+int seen_all(struct __sk_buff *ctx)
+{
+	struct slice slice = {};
+
+	everywhere(count_seen, &slice);
+	return slice.live;
 }

@@ -17,7 +17,8 @@ from benchmarks.generator import FIRST, HERE
 from onevip.engines.bpf import libbpf
 from onevip.engines.bpf.codec import packed
 from onevip.engines.bpf.loader import DataPlane
-from onevip.engines.bpf.shapes import Limits, TcpState
+from onevip.engines.bpf.shapes import TcpState
+from onevip.engines.bpf.tables import GROW_ABOVE
 from onevip.model import ForwardingMethod, Protocol, ServiceKey
 from scripts.build_bpf import compile_object
 
@@ -28,9 +29,6 @@ SYN_RECEIVED = TcpState.TCP_SYN_RECV  # what a SYN makes
 
 class Connections:
     """The table of one data plane."""
-
-    #: How many it can hold.
-    places = Limits.BUCKETS * Limits.WAYS
 
     @classmethod
     @contextmanager
@@ -46,6 +44,7 @@ class Connections:
         target = builds / "connections.bpf.o"
         if not target.exists():
             compile_object(HERE / "connections.bpf.c", target)
+        self._tables = plane.tables
         self._settings = plane.settings
         self._reals = plane.reals
         maps = {path.name: libbpf.get_pinned(path) for path in (plane.path / "maps").iterdir()}
@@ -55,6 +54,25 @@ class Connections:
             for fd in maps.values():
                 os.close(fd)
         self.keep_all()
+
+    @property
+    def places(self) -> int:
+        """How many connections the table can hold as it is now."""
+        return self._tables.room().slots[0]
+
+    def make_room(self, flows: int) -> None:
+        """The table that a director with so many connections has."""
+        if flows > GROW_ABOVE * self.places:
+            self._tables.grow()
+            self._tables.retire()
+
+    def forget_seen(self) -> None:
+        """As if no packet had come for long."""
+        self._run("age_all")
+
+    def seen(self) -> int:
+        """Connections that a packet met since then."""
+        return self._run("seen_all")
 
     def keep_all(self) -> None:
         """Nothing ends by itself."""

@@ -34,12 +34,13 @@ class Stage:
         self._case = case
         self._director = director
         self._connections = connections
-        self._knock()
+        if case.family == 4:
+            self._knock()
         self._flows_refused = self._fill()
         self.table_full = 0.0  # which part of the packets of the last round found no place
         burst = int(connections.places * LOAD) if case.road is Road.NEW else 0
-        is_stranger = case.road is Road.STRANGER
-        self._way = Way(traffic_of(case), is_stranger, case.method is IPIP, burst)
+        self._is_passed = case.road is Road.STRANGER or case.family == 6
+        self._way = Way(traffic_of(case), self._is_passed, case.method is IPIP, burst)
 
     def measure(self, rig: Rig) -> Measurement:
         """Raises BenchmarkError for a run that is no result."""
@@ -61,6 +62,8 @@ class Stage:
 
     def _guarded(self, rig: Rig) -> Timing:
         before, living = self._director.counters(), self._connections.living()
+        if self._case.family == 6:
+            self._connections.forget_seen()
         done = self._send(rig)
         after, still_living = self._director.counters(), self._connections.living()
         seen = {name: after[name] - before[name] for name in after if after[name] != before[name]}
@@ -71,7 +74,9 @@ class Stage:
             raise BenchmarkError(f"the door counted {seen}, not {expected}")
         if still_living != living:
             raise BenchmarkError(f"{living} connections became {still_living}")
-        if self._case.road is Road.STRANGER and done.verdict != XDP_PASS:
+        if self._case.family == 6 and self._connections.seen() != self._case.flows:
+            raise BenchmarkError(f"{self._connections.seen()} connections were met")
+        if self._is_passed and done.verdict != XDP_PASS:
             raise BenchmarkError(f"the verdict is {done.verdict}, not {XDP_PASS}")
         return done
 
@@ -81,15 +86,16 @@ class Stage:
         self._director.arrives_for(FRONT)
         self._director.take(opening(self._case))
         if self._director.counters()["new_connections"] != before + 1:
-            if self._case.family == 6:
-                raise LeftOut("the xdp door leaves IPv6 alone")
             raise BenchmarkError("the xdp door does not take what is for the VIP")
         self._connections.end_new()
 
     def _fill(self) -> int:
         """Opens what the case wants to meet; how many of its flows found no place."""
-        case, places = self._case, self._connections.places
+        case = self._case
         flows = case.flows if case.road in (Road.ESTABLISHED, Road.REPLY) else 0
+        if not case.full:
+            self._connections.make_room(flows)
+        places = self._connections.places
         if flows > places:
             raise LeftOut(f"the connection table has {places} places")
         crowd = max(0, round(places * case.full) - flows)

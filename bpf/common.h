@@ -42,3 +42,15 @@
 		__type(key, KEY);                                                                  \
 		__type(value, VALUE);                                                              \
 	} NAME SEC(".maps")
+
+/*
+ * bpf_loop. A count of 32 bits may come in a register with anything above them, as the compiler
+ * likes, but where the kernel inlines the loop it compares all 64 with its limit, and then does
+ * nothing at all.
+ */
+#define LOOP(COUNT, STEP, CONTEXT)                                                                 \
+	({                                                                                         \
+		__u64 count_ = (__u32)(COUNT);                                                     \
+		asm volatile("" : "+r"(count_));                                                   \
+		bpf_loop(count_, STEP, CONTEXT, 0);                                                \
+	})

@@ -99,7 +99,7 @@ __attribute__((noinline)) int evict(const struct flow *f)
 		return 0;
 	e.hash = hash_of_flow(s, f, SIDE_VIP);
 	e.table = table_for_new(tables_in_use(s));
-	bpf_loop(CHOICES * WAYS, weigh, &e, 0);
+	LOOP(CHOICES * WAYS, weigh, &e);
 	b = e.most ? bucket_at(e.table, e.bucket) : 0;
 	if (!b)
 		return 0;

@@ -90,7 +90,7 @@ static __always_inline void sweep_slice(const struct settings *s, struct sweeper
 		length = LARGEST_SLICE;
 	if (!length || !of_segment)
 		return;
-	bpf_loop(length, sweep_bucket, &slice, 0);
+	LOOP(length, sweep_bucket, &slice);
 	next = slice.first + length;
 	r->counted[table] += slice.live;
 	r->expired += slice.expired;

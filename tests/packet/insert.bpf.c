@@ -85,7 +85,7 @@ int insert(struct __sk_buff *ctx)
 {
 	struct order *o = the_order();
 
-	return o ? bpf_loop(o->count, step, 0, 0) : -1;
+	return o ? LOOP(o->count, step, 0) : -1;
 }
 
 static long look(__u32 nr, __u32 *found)
@@ -110,6 +110,6 @@ int count_found(struct __sk_buff *ctx)
 	__u32 found = 0;
 
 	if (o)
-		bpf_loop(o->count, look, &found, 0);
+		LOOP(o->count, look, &found);
 	return found;
 }

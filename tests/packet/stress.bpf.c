@@ -127,6 +127,6 @@ int sweep_all(struct __sk_buff *ctx)
 
 	for (slice.table = 0; s && slice.table < TABLES; slice.table++)
 		if (is_searched(tables_in_use(s), slice.table))
-			bpf_loop(s->buckets[slice.table], sweep_bucket, &slice, 0);
+			LOOP(s->buckets[slice.table], sweep_bucket, &slice);
 	return slice.expired;
 }
