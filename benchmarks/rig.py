@@ -25,6 +25,7 @@ class Way:
     is_passed: bool = False  # measured against a bare PASS instead of a bare TX
     grows: bool = False  # what is measured makes the packet longer
     burst: int = 0  # packets without a break; 0: all
+    at_least: int = 0  # packets a round, where the rig makes fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class Rig:
             by_kernel.append(done.kernel_ns)
         return Measurement(tuple(rounds), median(by_kernel))
 
+    def packets_of(self, way: Way) -> int:
+        """In a round."""
+        return max(self.packets, way.at_least)
+
     def empty(self) -> float:
         """A bare program, with no wrapper before it."""
         return self._empty(self.packets, call_ns=self._call_ns).cpu_ns
@@ -84,7 +89,7 @@ class Rig:
         between: Callable[[], None] | None = None,
     ) -> Timing:  # fmt: skip
         """Packets made anew, into a program: a descriptor, or a name of generator.bpf.c."""
-        packets = packets or self.packets
+        packets = packets or self.packets_of(way)
         wrapper = self.generator.make(way.traffic)
         self.generator.aim_at(
             self.generator.program(program) if isinstance(program, str) else program
