@@ -16,19 +16,19 @@ setup: ## install what is missing: apt packages, Python packages into .venv
 bpf: ## compile the BPF objects (clang, warnings are errors)
 	@$(PYTHON) scripts/build_bpf.py
 
-check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tests
+check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tests, model
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	@if [ -f src/onevip/engines/bpf/verified.py ]; then $(BIN)/python -m onevip.engines.bpf.verified; fi
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q tests/unit tests/model
 
 test: setup bpf ## every test; as root also packets through BPF and real traffic
 	@$(BIN)/pytest --durations=10 --ignore=tests/vm
 
-stress: setup bpf ## the connection table under fire, for a minute (root)
-	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet $(BIN)/pytest -s tests/packet/test_stress.py
+stress: setup bpf ## the connection table under fire, and its protocol in Spin (root)
+	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet,model $(BIN)/pytest -s tests/packet/test_stress.py tests/model
 
 bench: setup bpf ## what a packet costs, and the goals (root, minutes)
 	@$(BIN)/python -m benchmarks $(BENCH)

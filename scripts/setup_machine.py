@@ -38,6 +38,9 @@ NEEDED = (
     ("ethtool", ("ethtool",)),
     ("tcpdump", ("tcpdump",)),
     ("curl", ("curl",)),
+    ("spin", ("spin",)),
+    ("gcc", ("gcc",)),
+    ("/usr/include/stdlib.h", ("libc6-dev",)),
 )
 
 ENVIRONMENT = {

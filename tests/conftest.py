@@ -1,8 +1,8 @@
 """What the test folders need, and what no test may leave behind.
 
-tests/unit needs nothing, tests/packet needs CAP_BPF, tests/netns needs network namespaces. A
-missing privilege skips with a sentence; ONEVIP_REQUIRE=packet,netns,vm turns such skips into
-failures.
+tests/unit needs nothing, tests/model needs spin and gcc, tests/packet needs CAP_BPF, tests/netns
+needs network namespaces. What is missing skips with a sentence;
+ONEVIP_REQUIRE=model,packet,netns,vm turns such skips into failures.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +50,19 @@ def namespaces_refused() -> str | None:
     return bpf_refused()
 
 
-NEEDS = {"packet": bpf_refused, "netns": namespaces_refused, "vm": lambda: None}
+@cache
+def spin_refused() -> str | None:
+    """Why no model can be searched here; None when one can."""
+    missing = [program for program in ("spin", "gcc") if shutil.which(program) is None]
+    return f"no {' and no '.join(missing)} here: run make setup as root" if missing else None
+
+
+NEEDS = {
+    "model": spin_refused,
+    "packet": bpf_refused,
+    "netns": namespaces_refused,
+    "vm": lambda: None,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
