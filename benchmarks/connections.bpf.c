@@ -45,7 +45,7 @@ static long open_one(__u32 nr, struct order *o)
 		.flow = &f,
 		.bits = (__u64)o->state << STATE_SHIFT | (__u64)(o->method & 3) << METHOD_SHIFT,
 	};
-	long other = 0;
+	struct found other = {};
 
 	if (!s || !o->reals)
 		return 1;

@@ -61,9 +61,8 @@ __attribute__((noinline)) long remember(const struct packet *p, __u32 chosen)
 	struct settings *s = the_settings();
 	struct real *real = real_at(chosen);
 	struct newcomer new = { .real = chosen };
-	struct connection *earlier;
+	struct found earlier = {};
 	__u8 column, state;
-	long other = 0;
 
 	if (!p || !s || !real)
 		return TABLE_FULL;
@@ -76,13 +75,13 @@ __attribute__((noinline)) long remember(const struct packet *p, __u32 chosen)
 		new.bits |= NO_OUTPUT;
 	if (is_active(p, state))
 		new.bits |= ACTIVE;
-	switch (create(s, &new, &other)) {
+	switch (create(s, &new, &earlier)) {
 	case INSERTED:
 		count_connection(chosen);
 		return chosen;
 	case EXISTS:
-		earlier = slot_at(other);
-		return earlier ? (long)READ_ONCE(earlier->real) : TABLE_BUSY;
+		/* as any packet of it: it may have ended since the locks were opened */
+		return earlier.slot && touch(&earlier, p, false, &chosen) ? chosen : TABLE_BUSY;
 	case NO_LOCK:
 		return TABLE_BUSY;
 	default:
@@ -186,8 +185,9 @@ error:
 }
 
 /* Real server to client, masq only: the reply comes from the VIP. */
-static __always_inline int forward_reply(context *ctx, const struct packet *p,
-					 const struct way *way, struct hop *hop)
+static __always_inline int forward_reply(context *ctx, const struct settings *s,
+					 const struct packet *p, const struct way *way,
+					 const struct found *connection, struct hop *hop)
 {
 	struct rewriting to_vip = {
 		.address = way->vip,
@@ -195,7 +195,7 @@ static __always_inline int forward_reply(context *ctx, const struct packet *p,
 		.is_reply = true,
 	};
 
-	ask_route(ctx, way->vip, p->flow.destination.word[3], hop); /* as IPVS with snat_reroute=1 */
+	way_back(ctx, s, connection, way->vip, p->flow.destination.word[3], hop);
 	if (!hop->interface) {
 		COUNT(no_route);
 		return drop();
@@ -328,7 +328,7 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 	if (is_first_fragment(p))
 		remember_fragments(p, &way, kind);
 	if (kind == REPLY)
-		return forward_reply(ctx, p, &way, &hop);
+		return forward_reply(ctx, s, p, &way, &connection, &hop);
 	real = real_at(way.index);
 	return real ? forward(ctx, s, p, &way, real, &hop) : drop();
 }

@@ -5,6 +5,9 @@
  * A real server's way is kept in its entry and looked at again about once a second, so that
  * traffic follows a changed route or MAC with no daemon running. The look-up is made as for a
  * packet of our own (from lo, whose forwarding flag user space sets): it needs no ip_forward.
+ *
+ * The way back to a client, which replies of masq take, is kept too if it leads through a gateway:
+ * there are few of these, so a connection remembers the number of one, and looks again as often.
  */
 #pragma once
 
@@ -104,4 +107,106 @@ static __always_inline bool hop_to(context *ctx, const struct settings *s, struc
 	hop->mac = real->hop_mac;
 	hop->own_mac = real->hop_own_mac;
 	return stale;
+}
+
+/* Where replies go: each stays what it is, only its MACs are brought up to date. 0 is none. */
+struct gateway {
+	__u64 identity; /* interface << 32 | neighbour; 0: free */
+	__u64 mac;
+	__u64 own_mac;
+	__u32 mtu;
+	__u32 checked; /* clock units, when it was last found so */
+};
+
+#define GATEWAYS 256
+#define GATEWAY_TRIES 4
+#define GATEWAY_FORGOTTEN_S 2
+
+MAP_ARRAY(gateways, struct gateway, GATEWAYS, 0);
+
+/* connection.way_back: the gateway's number:8, when it was found:12, the slot's generation:12 */
+#define WAY_CLOCK_SHIFT 8
+#define WAY_GENERATION_SHIFT 20
+#define WAY_MASK 0xfff
+
+/* A gateway's number, or 0 when there is no room or its MTU is in dispute between two routes. */
+static __always_inline __u32 gateway_number(const struct settings *s, const struct hop *hop)
+{
+	__u64 identity = (__u64)hop->interface << 32 | hop->neighbour;
+	__u32 now = clock_now();
+
+	for (__u32 i = 0; i < GATEWAY_TRIES; i++) {
+		__u32 number = 1 + (hop->interface * 31 + (hop->neighbour >> 24) + i) % (GATEWAYS - 1);
+		struct gateway *g = bpf_map_lookup_elem(&gateways, &number);
+		__u64 old;
+
+		if (!g)
+			return 0;
+		old = READ_ONCE(g->identity) ?: CAS(&g->identity, 0, identity);
+		if (old && old != identity)
+			continue;
+		if (!g->mtu ||
+		    ((now - g->checked) & CLOCK_MASK) > GATEWAY_FORGOTTEN_S * s->hz >> CLOCK_SHIFT)
+			g->mtu = hop->mtu;
+		if (g->mtu != hop->mtu)
+			return 0;
+		g->mac = hop->mac;
+		g->own_mac = hop->own_mac;
+		g->checked = now;
+		return number;
+	}
+	return 0;
+}
+
+/* Asks, as IPVS with snat_reroute=1: from the VIP. Returns what the connection may remember. */
+__attribute__((noinline)) __u32 ask_way_back(context *ctx, __be32 vip, __be32 client, __u64 control,
+					     struct hop *hop)
+{
+	struct settings *s = the_settings();
+	__u32 number;
+
+	if (!hop || !s)
+		return 0;
+	ask_route(ctx, vip, client, hop);
+	if (!hop->mac || hop->neighbour == client)
+		return 0;
+	number = gateway_number(s, hop);
+	return number | (clock_now() & WAY_MASK) << WAY_CLOCK_SHIFT |
+	       (__u32)(control >> GENERATION_SHIFT & WAY_MASK) << WAY_GENERATION_SHIFT;
+}
+
+/* As the connection remembers it. False: it has to be asked for. */
+static __always_inline bool known_way_back(const struct settings *s, const struct found *f,
+					   struct hop *hop)
+{
+	__u32 way = READ_ONCE(f->slot->way_back), number = way & 0xff;
+	const struct gateway *g;
+
+	/* whoever writes late, when the slot is another connection's, writes an old generation */
+	if (!number || way >> WAY_GENERATION_SHIFT != (f->control >> GENERATION_SHIFT & WAY_MASK))
+		return false;
+	if (((clock_now() - (way >> WAY_CLOCK_SHIFT)) & WAY_MASK) >= s->hop_lifetime)
+		return false;
+	g = bpf_map_lookup_elem(&gateways, &number);
+	if (!g)
+		return false;
+	hop->interface = g->identity >> 32;
+	hop->neighbour = g->identity;
+	hop->mtu = g->mtu;
+	hop->mac = g->mac;
+	hop->own_mac = g->own_mac;
+	return true;
+}
+
+/* The way to the client of a reply; `f->slot` is 0 for a later fragment. */
+static __always_inline void way_back(context *ctx, const struct settings *s, const struct found *f,
+				     __be32 vip, __be32 client, struct hop *hop)
+{
+	__u32 way;
+
+	if (f->slot && known_way_back(s, f, hop))
+		return;
+	way = ask_way_back(ctx, vip, client, f->control, hop);
+	if (f->slot)
+		f->slot->way_back = way;
 }

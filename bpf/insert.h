@@ -4,7 +4,7 @@
  *
  * The home bucket is locked in every table that is searched, in the order of the tables: so two
  * CPUs with the same key exclude each other, also while one of them has not seen yet that a table
- * came or went (tests/model proves it). When no place is free the newcomer takes one: of an
+ * came or went: engines/bpf/tables.py waits between its steps (tests/model proves it). When no place is free the newcomer takes one: of an
  * expired connection, else of the oldest inactive, else of the oldest half-open one. Established
  * connections and templates are never evicted.
  */
@@ -169,6 +169,7 @@ static __always_inline bool claim(struct connection *c, __u64 old, struct bucket
 	barrier();
 	*(struct flow *)&c->client = *n->flow;
 	c->real = n->real;
+	c->way_back = 0;
 	barrier();
 	/* counted before it can be seen, so that nobody un-counts it first */
 	add_to_counts(n->real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE);
@@ -182,14 +183,18 @@ static __always_inline bool claim(struct connection *c, __u64 old, struct bucket
 
 /* What create() does under the locks. */
 static __always_inline enum inserted settle(const struct settings *s, const struct newcomer *n,
-					    __u32 tables, struct bucket *home, long *other)
+					    __u32 tables, struct bucket *home, struct found *other)
 {
 	__u32 table = table_for_new(tables);
 	__u64 control = 0;
+	long where;
 
-	*other = look_everywhere(s, n->flow, n->hash, SIDE_VIP, tables, &control);
-	if (*other >= 0)
+	where = look_everywhere(s, n->flow, n->hash, SIDE_VIP, tables, &other->control);
+	if (where >= 0) {
+		other->slot = slot_at(where);
+		other->table = table_of(where);
 		return EXISTS;
+	}
 	for (__u32 i = 0; i < PLACE_TRIES; i++) {
 		bool away = false;
 		struct connection *c = free_slot(s, n->hash, table, &control, &away);
@@ -208,7 +213,7 @@ static __always_inline enum inserted settle(const struct settings *s, const stru
  * buckets are full, evict() helps. NO_LOCK: other CPUs are at work there.
  */
 static __always_inline enum inserted create(const struct settings *s, const struct newcomer *n,
-					    long *other)
+					    struct found *other)
 {
 	__u32 tables = tables_in_use(s), table = table_for_new(tables);
 	struct bucket *home = home_of(s, n->hash, table), *first = home, *second = 0;

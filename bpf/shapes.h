@@ -120,7 +120,7 @@ struct connection {
 	__u8 is_template;
 	__u8 reserved[2];
 	__u32 real;
-	__u32 unused;
+	__u32 way_back; /* of replies, see hop.h */
 };
 
 struct bucket {

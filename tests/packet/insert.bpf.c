@@ -50,7 +50,7 @@ __attribute__((noinline)) int insert_one(const struct flow *f)
 	struct settings *s = the_settings();
 	struct order *o = the_order();
 	struct newcomer n = { .flow = f };
-	long other = 0;
+	struct found other = {};
 
 	if (!f || !o || !s)
 		return -1;

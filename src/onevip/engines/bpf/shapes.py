@@ -206,7 +206,7 @@ CONNECTION: Final = Shape(
         "is_template": Field(53, "=B"),
         "reserved": Field(54, "2s"),
         "real": Field(56, "=I"),
-        "unused": Field(60, "=I"),
+        "way_back": Field(60, "=I"),
     },
 )
 

@@ -2,7 +2,13 @@
 
 Entries are never moved. New connections go to a new table, those of the old one are found and
 touched where they are until they end; then the old table goes. Each step is one store of
-`settings.tables`, and whoever is killed between two leaves what the next one goes on with.
+`settings.tables`, and whoever is killed between two leaves what the next one goes on with:
+
+    {old}/old -> {old, new}/old -> wait -> {old, new}/new -> wait -> old is empty -> {new}/new
+
+{searched}/where new ones go. A wait is for the programs that began before it: without the first,
+two CPUs may open one connection in both tables; without the second, one may still open it in the
+old table when that is no longer searched (tests/model/connections.pml).
 """
 
 from __future__ import annotations
@@ -152,7 +158,10 @@ class Tables:
             return False
         new = 1 - now
         self._make(new, slots)
-        self._plane.settings.set(0, "tables", 1 << now | 1 << new | new << 8)
+        both = 1 << now | 1 << new
+        self._plane.settings.set(0, "tables", both | now << 8)
+        self._wait_for_programs(now)
+        self._plane.settings.set(0, "tables", both | new << 8)
         return True
 
     def _make(self, table: int, slots: int) -> None:
@@ -186,7 +195,7 @@ class Tables:
         new, *old = self._in_use()
         if not old:
             return False
-        self._wait_for_programs(new)  # who still inserts into the old table has done so
+        self._wait_for_programs(new)  # who still inserted into the old table has done so
         phases = self._map(old[0]).column("control").translate(_PHASES)
         if phases.strip(b"\0"):
             return False
