@@ -184,11 +184,12 @@ class Director:
         self.apply(Clear())
         used = self.plane.settings
         reals, services = used.get(0, "reals_used"), used.get(0, "services_used")
-        if any(self.plane.reals.get(index, "counts") for index in range(reals)):
+        if any(self.plane.real_counts.get(index, "counts") for index in range(reals)):
             for slot in self._live():
                 self._connections.clear(slot)
         for index in range(reals):
             self.plane.reals.clear(index)
+            self.plane.real_counts.clear(index)
         for index in range(services):
             self.plane.services.clear(index)
         for key in libbpf.map_keys(self._fragments, FRAGMENT_KEY):
@@ -305,7 +306,7 @@ class Director:
         rows = Rows(self.plane)
         found = {}
         for member in rows.list_of(rows.service_index(self.service)).members:
-            counts = self.plane.reals.get(member.real, "counts")
+            counts = self.plane.real_counts.get(member.real, "counts")
             found[self._address(member.real)] = [member.weight, gauge(counts >> 32), gauge(counts)]
         return found
 
@@ -376,7 +377,7 @@ class Director:
         table, slot = self._connections, connection.slot
         control = table.get(slot, "control") & ~(15 << 4 | 1 << 2)
         table.set(slot, "control", control | state << 4 | active << 2)
-        self.plane.reals.set(table.get(slot, "real"), "counts", 1 << 32 if active else 1)
+        self.plane.real_counts.set(table.get(slot, "real"), "counts", 1 << 32 if active else 1)
 
     @contextmanager
     def every_free_slot_taken(self) -> Iterator[None]:
