@@ -115,24 +115,25 @@ static __always_inline long round_robin(struct service *service, __u32 list,
 					const struct chunk *head)
 {
 	bool weighted = head->scheduler == SCHED_WRR;
-	struct walk w = {};
+	struct walk w = {
+		.list = list,
+		.chunks = chunks_of(head->count),
+		.divisor = weighted ? head->divisor : 1,
+		.max_weight = weighted ? head->max_weight : 1,
+	};
 
+	if (!w.max_weight)
+		return NO_REAL_SERVER;
 	for (__u32 i = 0; i < POSITION_TRIES; i++) {
 		__u64 old = READ_ONCE(service->position), next;
 		__u32 index = old >> 32 & 0xffff;
 
-		w.list = list;
-		w.chunks = chunks_of(head->count);
-		w.divisor = weighted ? head->divisor : 1;
-		w.max_weight = weighted ? head->max_weight : 1;
 		w.weight = weighted ? (__u32)old : 1;
 		w.found = false;
 		if (old >> 48 != (list & 0xffff)) {
 			index = head->start_index;
 			w.weight = weighted ? head->start_weight : 1;
 		}
-		if (!w.max_weight)
-			return NO_REAL_SERVER;
 		if (!w.weight)
 			w.weight = w.max_weight;
 		w.chunk = index / MEMBERS_PER_CHUNK;
