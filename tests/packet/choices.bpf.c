@@ -10,9 +10,11 @@
 char _license[] SEC("license") = "GPL";
 
 struct order {
-	__u64 amount; /* add it to the counts */
+	__u64 amount; /* change: add it to the counts */
 	__u32 real;   /* of this real server */
-	__u32 reals;  /* change_any: of one of the first so many */
+	__u32 chunks; /* change_and_check: how many the list has */
+	__u64 checked;
+	__u64 wrong;
 };
 
 MAP_ARRAY(orders, struct order, 1, BPF_F_MMAPABLE);
@@ -45,16 +47,50 @@ int change(struct __sk_buff *ctx)
 	return 0;
 }
 
-/* A connection of a random real server becomes active or inactive. */
-SEC("tc")
-int change_any(struct __sk_buff *ctx)
+static long wait(__u32 step, void *nothing)
 {
-	struct order *order = the_order();
-	__u32 dice = bpf_get_prandom_u32();
+	return 0;
+}
 
-	if (!order || !order->reals)
+/*
+ * Changes who is the best of a random chunk, leaves the other CPU the time to look, and compares
+ * what the chunk then remembers with the truth. Member i is real server i; the first of a chunk
+ * has one connection more than the second, or one less; the others count for nothing. Nobody
+ * else changes counts.
+ */
+SEC("tc")
+int change_and_check(struct __sk_buff *ctx)
+{
+	struct all_real_counts *all = the_counts();
+	struct order *order = the_order();
+	__u32 zero = 0, list, nr, first, version;
+	struct service *service = bpf_map_lookup_elem(&services, &zero);
+	struct chunk *chunk, *head;
+	__u64 best;
+
+	if (!order || !order->chunks || !service || !all)
 		return -101;
-	add_to_counts((dice >> 1) % order->reals,
-		      dice & 1 ? ONE_ACTIVE - ONE_INACTIVE : ONE_INACTIVE - ONE_ACTIVE);
+	nr = bpf_get_prandom_u32() % order->chunks;
+	first = nr * MEMBERS_PER_CHUNK & (MAX_REALS - 1);
+	add_to_counts(first, all->of[first].counts > all->of[(first + 1) & (MAX_REALS - 1)].counts ?
+				     -2 * ONE_ACTIVE :
+				     2 * ONE_ACTIVE);
+	bpf_loop(bpf_get_prandom_u32() & 0x7ff, wait, 0, 0);
+	list = READ_ONCE(service->list);
+	head = chunk_at(list);
+	chunk = chunk_at(list + nr);
+	if (!head || !chunk)
+		return -102;
+	if (!READ_ONCE(head->watched))
+		return 0;
+	barrier();
+	version = READ_ONCE(chunk->version);
+	barrier();
+	best = READ_ONCE(chunk->best);
+	if (best >> 32 != version)
+		return 0;
+	order->checked++;
+	if ((__u32)best != best_member(chunk, MEMBERS_PER_CHUNK, SCHED_WLC))
+		order->wrong++;
 	return 0;
 }
