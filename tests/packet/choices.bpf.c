@@ -52,11 +52,19 @@ static long wait(__u32 step, void *nothing)
 	return 0;
 }
 
+/* The first of a chunk had one connection more than the second, or one less: now the other way. */
+static __always_inline void turn(struct all_real_counts *all, __u32 first)
+{
+	bool is_more = READ_ONCE(all->of[first & (MAX_REALS - 1)].counts) >
+		       READ_ONCE(all->of[(first + 1) & (MAX_REALS - 1)].counts);
+
+	add_to_counts(first, is_more ? -2 * ONE_ACTIVE : 2 * ONE_ACTIVE);
+}
+
 /*
- * Changes who is the best of a random chunk, leaves the other CPU the time to look, and compares
- * what the chunk then remembers with the truth. Member i is real server i; the first of a chunk
- * has one connection more than the second, or one less; the others count for nothing. Nobody
- * else changes counts.
+ * Changes who is the best of a random chunk, and again while the other CPU looks; leaves that
+ * some time, and compares what the chunk then remembers with the truth. Member i is real
+ * server i; but for the first two of a chunk none has weight. Nobody else changes counts.
  */
 SEC("tc")
 int change_and_check(struct __sk_buff *ctx)
@@ -71,10 +79,10 @@ int change_and_check(struct __sk_buff *ctx)
 	if (!order || !order->chunks || !service || !all)
 		return -101;
 	nr = bpf_get_prandom_u32() % order->chunks;
-	first = nr * MEMBERS_PER_CHUNK & (MAX_REALS - 1);
-	add_to_counts(first, all->of[first].counts > all->of[(first + 1) & (MAX_REALS - 1)].counts ?
-				     -2 * ONE_ACTIVE :
-				     2 * ONE_ACTIVE);
+	first = nr * MEMBERS_PER_CHUNK;
+	turn(all, first);
+	bpf_loop(bpf_get_prandom_u32() & 0x7ff, wait, 0, 0);
+	turn(all, first);
 	bpf_loop(bpf_get_prandom_u32() & 0x7ff, wait, 0, 0);
 	list = READ_ONCE(service->list);
 	head = chunk_at(list);
