@@ -206,7 +206,7 @@ def build_to_check(choices: Choices) -> None:
 def assert_all_was_true(choices: Choices) -> None:
     checked, wrong = (choices.orders.get(0, name) for name in ("checked", "wrong"))
     print(f"{checked} times a chunk remembered its best member, {wrong} times another")
-    assert checked > 1000
+    assert checked > 100
     assert wrong == 0
     assert choices.look() == choices.best()
     choices.assert_what_is_remembered_is_true(at_least=-(-MANY // MEMBERS))
