@@ -220,6 +220,22 @@ def test_killed_at_every_store(bench: Bench, name: str, scheduler: str, size: in
     assert killed > 5
 
 
+@pytest.mark.parametrize("stores", [10, 30, 60])
+def test_a_service_keeps_the_totals_of_a_server_whose_delete_was_killed(
+    bench: Bench, stores: int
+) -> None:
+    """The list in force is being watched, or not yet the new one."""
+    bench.build("wlc", 60)
+    before = bench.director.counters(None).connections
+    assert before > 60
+    with suppress(Killed), killed_at(stores):
+        bench.apply(DeleteRealServer(WEB, server(7).key))
+    with suppress(TableError):
+        bench.apply(DeleteRealServer(WEB, server(7).key))
+    assert len(bench.table().services[WEB].real_servers) == 59
+    assert bench.director.counters(None).connections == before
+
+
 def test_killed_thousands_of_times_no_place_is_lost(bench: Bench) -> None:
     """Changes of all kinds, each killed somewhere; at the end there is room for as much as ever."""
     dice = random.Random(1)

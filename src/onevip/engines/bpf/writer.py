@@ -348,6 +348,9 @@ class Writer(Rows):
             self._watch(services.get(index, "list"), in_force)
         for slot in range(self.plane.settings.get(0, "reals_used")):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
+                index = reals.get(slot, "service")
+                if index in named:  # else its service has gone, totals and all
+                    self._move_totals(index, slot, 1)
                 self._leave(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
