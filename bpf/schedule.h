@@ -65,7 +65,7 @@ struct walk {
 	bool found;
 };
 
-/* The first member from `i` on that has this weight, or MEMBERS_PER_CHUNK. Global: verified once. */
+/* The first member from `i` on that has this weight, or MEMBERS_PER_CHUNK. Global: verified once */
 __attribute__((noinline)) long member_of_weight(const struct chunk *chunk, __u32 i, __u32 weight)
 {
 	if (!chunk)
@@ -124,6 +124,7 @@ static __always_inline long round_robin(struct service *service, __u32 list,
 
 	if (!w.max_weight)
 		return NO_REAL_SERVER;
+	/* Linux 6.1 refuses a loop whose end falls into its head: what stays the same is set before. */
 	for (__u32 i = 0; i < POSITION_TRIES; i++) {
 		__u64 old = READ_ONCE(service->position), next;
 		__u32 index = old >> 32 & 0xffff;
