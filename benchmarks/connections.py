@@ -46,7 +46,7 @@ class Connections:
             compile_object(HERE / "connections.bpf.c", target)
         self._tables = plane.tables
         self._settings = plane.settings
-        self._reals = plane.reals
+        self._counts = plane.real_counts
         maps = {path.name: libbpf.get_pinned(path) for path in (plane.path / "maps").iterdir()}
         try:
             self._object = libbpf.Object(target, reuse=maps)
@@ -116,7 +116,7 @@ class Connections:
     def living(self) -> int:
         """Connections that real servers count."""
         counts = (
-            self._reals.get(slot, "counts") for slot in range(self._settings.get(0, "reals_used"))
+            self._counts.get(slot, "counts") for slot in range(self._settings.get(0, "reals_used"))
         )
         return sum((count >> 32) + (count & 0xFFFFFFFF) for count in counts)
 

@@ -51,6 +51,7 @@
 
 #define barrier() asm volatile("" ::: "memory")
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (READ_ONCE(x) = (value))
 #define CAS(where, old, new) __sync_val_compare_and_swap(where, old, new)
 
 /* Eight bytes of whatever they are. */
@@ -320,12 +321,31 @@ static __always_inline bool find(const struct settings *s, const struct flow *f,
 	return found->slot;
 }
 
+static __always_inline struct all_real_counts *the_counts(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&real_counts, &zero);
+}
+
+/* First the counts, then the version: whoever reads the new version sees the new counts. */
 static __always_inline void add_to_counts(__u32 real_index, __u64 amount)
 {
-	struct real *real = real_at(real_index);
+	struct all_real_counts *all = the_counts();
+	struct real_counts *real;
+	struct chunk *chunk;
+	__u32 nr;
 
-	if (real)
-		__sync_fetch_and_add(&real->counts, amount);
+	if (!all)
+		return;
+	real = &all->of[real_index & (MAX_REALS - 1)];
+	__sync_fetch_and_add(&real->counts, amount);
+	nr = READ_ONCE(real->chunk);
+	if (!nr)
+		return;
+	chunk = bpf_map_lookup_elem(&chunks, &nr);
+	if (chunk)
+		__sync_fetch_and_add(&chunk->version, 1);
 }
 
 /*

@@ -12,6 +12,11 @@ MAP_ARRAY(services, struct service, MAX_SERVICES, BPF_F_MMAPABLE);
 /* lists of real servers, swapped as a whole; chunk 0 is the empty list */
 MAP_ARRAY(chunks, struct chunk, MAX_CHUNKS, BPF_F_MMAPABLE);
 MAP_ARRAY(reals, struct real, MAX_REALS, BPF_F_MMAPABLE);
+/* how busy each is, by the same index: one value, so that a look at many needs one lookup */
+struct all_real_counts {
+	struct real_counts of[MAX_REALS];
+};
+MAP_ARRAY(real_counts, struct all_real_counts, 1, BPF_F_MMAPABLE);
 /* totals of each real server, by the same index */
 MAP_PERCPU(real_totals, struct totals, MAX_REALS);
 /* is an address one of ours: asked before anything else */

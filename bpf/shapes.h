@@ -14,7 +14,7 @@ enum limits {
 	MAX_SERVICES = 4096,
 	MAX_REALS = 16384,
 	MAX_CHUNKS = 16384,
-	MEMBERS_PER_CHUNK = 29, /* a chunk is 256 bytes */
+	MEMBERS_PER_CHUNK = 26, /* a chunk is 256 bytes */
 	WAYS = 8,
 	CLOCK_SHIFT = 6, /* a clock unit is 64 jiffies: 64 to 640 ms */
 	XDP_PLACES = 256,
@@ -62,7 +62,7 @@ struct service {
 
 /*
  * A service's real servers in list order (the most recently added first), published as a whole.
- * The header counts in the first chunk only; the chunks of one list are consecutive.
+ * The chunks of one list are consecutive. What is kept of the whole list counts in the first.
  */
 struct member {
 	__u32 real; /* index into reals */
@@ -72,13 +72,17 @@ struct member {
 enum scheduler { SCHED_RR, SCHED_WRR, SCHED_LC, SCHED_WLC, SCHED_SED, SCHED_NQ };
 
 struct chunk {
+	__u64 best;	/* version << 32 | index of the best member, see schedule.h */
+	__u32 version;	/* moves on with the counts of its members */
+	__u32 heaviest; /* the highest weight among its members */
+	struct member member[MEMBERS_PER_CHUNK];
 	__u32 count; /* members of the whole list */
 	__u32 scheduler;
 	__u32 divisor;	    /* wrr: greatest common divisor of the weights */
 	__u32 max_weight;   /* wrr: the highest current weight, max - (divisor - 1) */
 	__u32 start_index;  /* where rr and wrr go on after this list was published: last + 1 */
 	__u32 start_weight; /* wrr: current weight at that moment */
-	struct member member[MEMBERS_PER_CHUNK];
+	__u64 watched;	    /* 1: every change of a member's counts moves its chunk's version */
 };
 
 /* The kernel's numbers of forwarding methods. */
@@ -93,7 +97,6 @@ struct real {
 	__u8 method;
 	__u8 state;    /* enum slot_state; LEAVING: deleted, connections may still name it */
 	__u32 service; /* index into services */
-	__u64 counts;  /* active << 32 | inactive: one atomic add moves both */
 	__u64 left_at_ns; /* CLOCK_MONOTONIC when it became LEAVING */
 	struct address tunnel_source;
 	/* The way to it, found and refreshed by the programs themselves (hop.h). */
@@ -107,6 +110,15 @@ struct real {
 	struct service_key service_key; /* by which a deleted one is found again */
 	struct totals base;		/* real_totals when the slot got this real server */
 	struct totals zero;		/* what `ipvsadm -Z` subtracts */
+};
+
+/*
+ * How busy a real server is, by its index into reals. Apart from struct real, packed: a scheduler
+ * may have to look at all of them.
+ */
+struct real_counts {
+	__u64 counts; /* active << 32 | inactive: one atomic add moves both */
+	__u64 chunk;  /* whose version a change of the counts moves; 0: nobody keeps a result */
 };
 
 struct connection {

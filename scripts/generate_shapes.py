@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "src" / "onevip" / "engines" / "bpf" / "shapes.py"
 
 STRUCTS = (
-    "service_key", "totals", "service", "member", "chunk", "real", "connection", "settings",
-    "own_mac",
+    "service_key", "totals", "service", "member", "chunk", "real", "real_counts",
+    "connection", "settings", "own_mac",
     "door_counters", "address_filter", "sweeper_report",
 )  # fmt: skip
 ENUMS = ("limits", "slot_state", "scheduler", "method", "tcp_state", "door")

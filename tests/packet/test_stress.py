@@ -301,7 +301,7 @@ def words_of(tc: Director) -> tuple[int, Counter[tuple[int, int]]]:
 def counts_of(tc: Director) -> dict[int, list[int]]:
     """Active and InAct of every real server with connections, as stored."""
     used = tc.plane.settings.get(0, "reals_used")
-    words = {slot: tc.plane.reals.get(slot, "counts") for slot in range(used)}
+    words = {slot: tc.plane.real_counts.get(slot, "counts") for slot in range(used)}
     return {slot: [word >> 32, word & U32] for slot, word in words.items() if word}
 
 

@@ -183,6 +183,7 @@ class Director:
         self._forget_connections()
         for index in range(reals):
             self.plane.reals.clear(index)
+            self.plane.real_counts.clear(index)
         for index in range(services):
             self.plane.services.clear(index)
         for key in libbpf.map_keys(self._fragments, FRAGMENT_KEY):
@@ -308,7 +309,7 @@ class Director:
         rows = Rows(self.plane)
         found = {}
         for member in rows.list_of(rows.service_index(self.service)).members:
-            counts = self.plane.reals.get(member.real, "counts")
+            counts = self.plane.real_counts.get(member.real, "counts")
             found[self._address(member.real)] = [member.weight, gauge(counts >> 32), gauge(counts)]
         return found
 
@@ -379,7 +380,7 @@ class Director:
         table, slot = self._connections, connection.slot
         control = table.get(slot, "control") & ~(15 << 4 | 1 << 2)
         table.set(slot, "control", control | state << 4 | active << 2)
-        self.plane.reals.set(table.get(slot, "real"), "counts", 1 << 32 if active else 1)
+        self.plane.real_counts.set(table.get(slot, "real"), "counts", 1 << 32 if active else 1)
 
     @contextmanager
     def every_free_slot_taken(self) -> Iterator[None]:

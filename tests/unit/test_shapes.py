@@ -75,4 +75,4 @@ def test_the_words_that_are_swapped_by_one_store_are_eight_bytes() -> None:
     for name in ("list", "position"):
         assert shapes.SERVICE.fields[name].format == "=Q"
     assert shapes.CONNECTION.fields["control"].format == "=Q"
-    assert shapes.REAL.fields["counts"].format == "=Q"
+    assert shapes.REAL_COUNTS.fields["counts"].format == "=Q"

@@ -245,11 +245,11 @@ class Doors:
 
     def _serves_here(self) -> bool:
         """Whether this machine is a real server of its own: then its replies must be seen."""
-        reals = self._plane.reals
+        reals, counts = self._plane.reals, self._plane.real_counts
         used = self._plane.settings.get(0, "reals_used")
         states, local = reals.column("state", used), reals.column("local", used)
         return any(
-            here and state and (state == SlotState.SLOT_USED or reals.get(slot, "counts"))
+            here and state and (state == SlotState.SLOT_USED or counts.get(slot, "counts"))
             for slot, (state, here) in enumerate(zip(states, local, strict=True))
         )
 

@@ -126,6 +126,12 @@ class DataPlane:
         return self._array("reals", shapes.REAL, Limits.MAX_REALS)
 
     @cached_property
+    def real_counts(self) -> MappedArray:
+        """One value in the kernel; here one for each real server."""
+        shape, entries = shapes.REAL_COUNTS, Limits.MAX_REALS
+        return MappedArray(self._open("real_counts", 4, shape.size * entries), shape, entries)
+
+    @cached_property
     def service_ids(self) -> Hash:
         size = shapes.SERVICE_KEY.size
         return Hash(self._open("service_ids", size, 4), size)

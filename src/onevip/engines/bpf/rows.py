@@ -121,7 +121,7 @@ class Rows:
         active = inactive = 0
         members = self.list_of(index).members
         for real, member in zip(service.real_servers, reversed(members), strict=True):
-            counts = self.plane.reals.get(member.real, "counts")
+            counts = self.plane.real_counts.get(member.real, "counts")
             gauges = (gauge(counts >> 32), gauge(counts))
             totals = self.totals(member.real, "zero")
             found[service.key, real.key] = Counters(*gauges, 0, *totals)

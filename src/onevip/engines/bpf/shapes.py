@@ -29,7 +29,7 @@ class Limits(IntEnum):
     MAX_SERVICES = 4096
     MAX_REALS = 16384
     MAX_CHUNKS = 16384
-    MEMBERS_PER_CHUNK = 29
+    MEMBERS_PER_CHUNK = 26
     WAYS = 8
     CLOCK_SHIFT = 6
     XDP_PLACES = 256
@@ -145,50 +145,62 @@ CHUNK: Final = Shape(
     "chunk",
     256,
     {
-        "count": Field(0, "=I"),
-        "scheduler": Field(4, "=I"),
-        "divisor": Field(8, "=I"),
-        "max_weight": Field(12, "=I"),
-        "start_index": Field(16, "=I"),
-        "start_weight": Field(20, "=I"),
-        "member": Field(24, "232s"),
+        "best": Field(0, "=Q"),
+        "version": Field(8, "=I"),
+        "heaviest": Field(12, "=I"),
+        "member": Field(16, "208s"),
+        "count": Field(224, "=I"),
+        "scheduler": Field(228, "=I"),
+        "divisor": Field(232, "=I"),
+        "max_weight": Field(236, "=I"),
+        "start_index": Field(240, "=I"),
+        "start_weight": Field(244, "=I"),
+        "watched": Field(248, "=Q"),
     },
 )
 
 REAL: Final = Shape(
     "real",
-    208,
+    200,
     {
         "address": Field(0, "16s"),
         "port": Field(16, ">H"),
         "method": Field(18, "=B"),
         "state": Field(19, "=B"),
         "service": Field(20, "=I"),
-        "counts": Field(24, "=Q"),
-        "left_at_ns": Field(32, "=Q"),
-        "tunnel_source": Field(40, "16s"),
-        "hop_address": Field(56, "16s"),
-        "hop_interface": Field(72, "=I"),
-        "hop_mtu": Field(76, "=I"),
-        "hop_checked": Field(80, "=I"),
-        "local": Field(84, "=I"),
-        "hop_mac": Field(88, "=Q"),
-        "hop_own_mac": Field(96, "=Q"),
-        "service_key.vip": Field(104, "16s"),
-        "service_key.port": Field(120, ">H"),
-        "service_key.protocol": Field(122, "=B"),
-        "service_key.reserved": Field(123, "=B"),
-        "service_key.mark": Field(124, "=I"),
-        "base.connections": Field(128, "=Q"),
-        "base.in_packets": Field(136, "=Q"),
-        "base.out_packets": Field(144, "=Q"),
-        "base.in_bytes": Field(152, "=Q"),
-        "base.out_bytes": Field(160, "=Q"),
-        "zero.connections": Field(168, "=Q"),
-        "zero.in_packets": Field(176, "=Q"),
-        "zero.out_packets": Field(184, "=Q"),
-        "zero.in_bytes": Field(192, "=Q"),
-        "zero.out_bytes": Field(200, "=Q"),
+        "left_at_ns": Field(24, "=Q"),
+        "tunnel_source": Field(32, "16s"),
+        "hop_address": Field(48, "16s"),
+        "hop_interface": Field(64, "=I"),
+        "hop_mtu": Field(68, "=I"),
+        "hop_checked": Field(72, "=I"),
+        "local": Field(76, "=I"),
+        "hop_mac": Field(80, "=Q"),
+        "hop_own_mac": Field(88, "=Q"),
+        "service_key.vip": Field(96, "16s"),
+        "service_key.port": Field(112, ">H"),
+        "service_key.protocol": Field(114, "=B"),
+        "service_key.reserved": Field(115, "=B"),
+        "service_key.mark": Field(116, "=I"),
+        "base.connections": Field(120, "=Q"),
+        "base.in_packets": Field(128, "=Q"),
+        "base.out_packets": Field(136, "=Q"),
+        "base.in_bytes": Field(144, "=Q"),
+        "base.out_bytes": Field(152, "=Q"),
+        "zero.connections": Field(160, "=Q"),
+        "zero.in_packets": Field(168, "=Q"),
+        "zero.out_packets": Field(176, "=Q"),
+        "zero.in_bytes": Field(184, "=Q"),
+        "zero.out_bytes": Field(192, "=Q"),
+    },
+)
+
+REAL_COUNTS: Final = Shape(
+    "real_counts",
+    16,
+    {
+        "counts": Field(0, "=Q"),
+        "chunk": Field(8, "=Q"),
     },
 )
 

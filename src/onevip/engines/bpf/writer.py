@@ -47,6 +47,9 @@ from onevip.model import (
 )
 from onevip.schedulers import Member, ServerList
 
+U32 = 0xFFFFFFFF
+# Between the versions of a chunk in one list and in the next: more than change during one look.
+VERSIONS_APART = 1 << 16
 LEAVING_GRACE_NS = 60 * 10**9  # a packet that chose the server before it left is long done
 
 
@@ -211,6 +214,7 @@ class Writer(Rows):
         return slot
 
     def _leave(self, slot: int) -> None:
+        self.plane.real_counts.set(slot, "chunk", 0)
         self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
         self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
 
@@ -288,23 +292,27 @@ class Writer(Rows):
 
     def _has_gone(self, slot: int) -> bool:
         """Whether a deleted real server has no connection left."""
-        return self.plane.reals.get(slot, "counts") == 0 and self._grace_is_over(slot)
+        return self.plane.real_counts.get(slot, "counts") == 0 and self._grace_is_over(slot)
 
     def _grace_is_over(self, slot: int) -> bool:
         left_at: int = self.plane.reals.get(slot, "left_at_ns")
         return time.monotonic_ns() - left_at > LEAVING_GRACE_NS
 
     def _publish(self, index: int, listed: ServerList) -> None:
-        """Write the list into free chunks, then make it current by one store."""
+        """Write the list into free chunks, then make it current by one store, then watch it."""
         needed = max(1, -(-len(listed.members) // MEMBERS))
         first = self._free_chunks(needed)
         chunks = self.plane.chunks
         for nr in range(needed):
             part = listed.members[nr * MEMBERS : (nr + 1) * MEMBERS]
             numbers = [number for member in part for number in (member.real, member.weight)]
-            chunks.clear(first + nr)
             raw = struct.pack(f"={len(numbers)}I", *numbers)
             chunks.set_bytes(first + nr, "member", raw.ljust(MEMBERS * MEMBER_SIZE, b"\0"))
+            heaviest = max((member.weight for member in part), default=0)
+            chunks.set(first + nr, "heaviest", heaviest)
+            version = chunks.get(first + nr, "version")
+            chunks.set(first + nr, "version", (version + VERSIONS_APART) & U32)
+        chunks.set(first, "watched", 0)
         chunks.set(first, "count", len(listed.members))
         chunks.set(first, "scheduler", SCHEDULERS[listed.scheduler])
         chunks.set(first, "divisor", listed.divisor)
@@ -312,6 +320,19 @@ class Writer(Rows):
         chunks.set(first, "start_index", listed.position)
         chunks.set(first, "start_weight", listed.current_weight)
         self.plane.services.set(index, "list", first)
+        self._watch(first, listed)
+
+    def _watch(self, first: int, listed: ServerList) -> None:
+        """Let every change of a member's counts move its chunk's version; see schedule.h.
+
+        Not where nobody would keep a result: with one chunk, or a scheduler that reads no counts.
+        """
+        counts = self.plane.real_counts
+        is_watched = len(listed.members) > MEMBERS and listed.scheduler not in ("rr", "wrr")
+        for at, member in enumerate(listed.members):
+            counts.set(member.real, "chunk", first + at // MEMBERS if is_watched else 0)
+        if is_watched:
+            self.plane.chunks.set(first, "watched", 1)
 
     def _free_chunks(self, needed: int) -> int:
         """The first of `needed` free consecutive chunks, searched round and round.
@@ -334,18 +355,23 @@ class Writer(Rows):
         raise DataplaneError("writing a list", "no room for a list this long: delete services")
 
     def repair(self) -> None:
-        """After a writer was killed: free what no list and no key names."""
+        """After a writer was killed: free what no list and no key names, watch what is in force."""
         services, reals = self.plane.services, self.plane.reals
         named = {self.plane.service_ids.get(key) for key in self.plane.service_ids.keys()}  # noqa: SIM118 - no dict
         for index in range(self.plane.settings.get(0, "services_used")):
-            if index not in named and services.get(index, "state") == SlotState.SLOT_USED:
+            if index not in named:
                 services.set(index, "list", 0)
                 services.set(index, "state", SlotState.SLOT_FREE)
-        listed = {
-            member.real for index in self.services() for member in self.list_of(index).members
-        }
+        listed: set[int] = set()
+        for index in self.services():
+            in_force = self.list_of(index)
+            listed |= {member.real for member in in_force.members}
+            self._watch(services.get(index, "list"), in_force)
         for slot in range(self.plane.settings.get(0, "reals_used")):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
+                index = reals.get(slot, "service")
+                if index in named:  # else its service has gone, totals and all
+                    self._move_totals(index, slot, 1)
                 self._leave(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
