@@ -29,6 +29,7 @@ TC_EGRESS: Final = 2
 TC_REPLACE: Final = 1
 MINIMUM_VERSION: Final = (1, 1)
 
+_VERIFIER: Final = "BEGIN PROG LOAD LOG"
 _REMEDIES: Final = {
     errnos.EPERM: "this needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW: run as root",
     errnos.EACCES: "this needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW: run as root",
@@ -99,9 +100,9 @@ class Library:
             )
 
     def _collect(self, level: int, template: bytes, arguments: int) -> int:
-        buffer = C.create_string_buffer(4096)
-        self._libc.vsnprintf(buffer, len(buffer), template, C.c_void_p(arguments))
         if level < 2:  # warnings and notes, not debug
+            buffer = C.create_string_buffer(1 << 20)  # a verifier's reason comes last in its log
+            self._libc.vsnprintf(buffer, len(buffer), template, C.c_void_p(arguments))
             self.log.append(buffer.value.decode(errors="replace").rstrip())
         return 0
 
@@ -136,6 +137,10 @@ class Library:
 
     def failure(self, step: str, errno: int) -> DataplaneError:
         said = [line for line in self.log if line and "BPF program load failed" not in line]
+        verifier = next((line for line in said if _VERIFIER in line), None)
+        if verifier is not None:
+            *_, why, _, _ = ("", "", "", *verifier.splitlines())  # then "processed" and the end
+            return DataplaneError(step, f"the kernel's verifier refused: {why}", errnos.EINVAL)
         reason = _REMEDIES.get(errno) or "; ".join([os.strerror(errno), *said[-3:]])
         return DataplaneError(step, reason, errno)
 

@@ -1,8 +1,8 @@
 """Maps by their shapes: arrays through a shared mapping, hashes and per-CPU arrays by calls.
 
 A descriptor that is given to one of these is its own, and is closed with it.
-Never decides anything. A store of one aligned 8-byte field is one machine store, so a program
-sees the old value or the new one, never half of each.
+Never decides anything. A number is stored at once, so a program sees the old value or the new
+one, never half of each.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 import weakref
 from functools import cache
+from typing import Literal
 
 from onevip.engines.bpf import libbpf
 from onevip.engines.bpf.shapes import Shape
@@ -22,8 +24,25 @@ def _codec(code: str) -> struct.Struct:
     return struct.Struct(code)
 
 
+_CODES: tuple[Literal["B", "H", "I", "Q"], ...] = ("B", "H", "I", "Q")
+
+
+@cache
+def _number(code: str) -> tuple[int, int]:
+    """Bytes of one number, and how many there are, of a format like =I, >H or =16I."""
+    return _codec(f"={code[-1]}").size, int(code[1:-1] or 1)
+
+
+def _swapped(value: int, size: int) -> int:
+    return int.from_bytes(value.to_bytes(size, "big"), sys.byteorder)
+
+
 class MappedArray:
-    """A BPF_F_MMAPABLE array of one shape, read and written in place."""
+    """A BPF_F_MMAPABLE array of one shape, read and written in place.
+
+    A number is read by one load and written by one store, whatever its size. (struct would clear
+    the field first and then fill it byte by byte: for that moment the programs would see nonsense.)
+    """
 
     def __init__(self, fd: int, shape: Shape, entries: int) -> None:
         self.shape = shape
@@ -33,23 +52,15 @@ class MappedArray:
             self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED)
         finally:
             os.close(fd)  # the mapping has its own
-        self._words = memoryview(self._map).cast("Q")
+        whole = memoryview(self._map)
+        self._numbers: dict[str, memoryview[int]] = {code: whole.cast(code) for code in _CODES}
+        self._words = self._numbers["Q"]
 
     def get(self, index: int, field: str) -> int:
-        offset, code = self.shape.fields[field]
-        at = index * self.stride + offset
-        if code == "=Q":
-            return self._words[at // 8]  # one load: struct would read byte by byte
-        value: int = _codec(code).unpack_from(self._map, at)[0]
-        return value
+        return self.get_many(index, field)[0]
 
     def set(self, index: int, field: str, value: int) -> None:
-        offset, code = self.shape.fields[field]
-        at = index * self.stride + offset
-        if code == "=Q":
-            self._words[at // 8] = value  # one store: struct would copy byte by byte
-        else:
-            _codec(code).pack_into(self._map, at, value)
+        self.set_item(index, field, 0, value)
 
     def get_bytes(self, index: int, field: str) -> bytes:
         offset, code = self.shape.fields[field]
@@ -57,25 +68,30 @@ class MappedArray:
         return self._map[at : at + _codec(code).size]
 
     def set_bytes(self, index: int, field: str, value: bytes) -> None:
+        """Not at once: for what is not in use yet."""
         offset, code = self.shape.fields[field]
         at = index * self.stride + offset
         self._map[at : at + _codec(code).size] = value
 
     def get_many(self, index: int, field: str) -> tuple[int, ...]:
+        """All numbers of a field, each by one load."""
         offset, code = self.shape.fields[field]
-        return _codec(code).unpack_from(self._map, index * self.stride + offset)
+        size, count = _number(code)
+        first = (index * self.stride + offset) // size
+        found = tuple(self._numbers[code[-1]][first : first + count])
+        return tuple(_swapped(value, size) for value in found) if code[0] == ">" else found
 
     def set_many(self, index: int, field: str, values: tuple[int, ...]) -> None:
-        offset, code = self.shape.fields[field]
-        _codec(code).pack_into(self._map, index * self.stride + offset, *values)
+        """All numbers of a field, one after the other."""
+        for at, value in enumerate(values):
+            self.set_item(index, field, at, value)
 
     def set_item(self, index: int, field: str, at: int, value: int) -> None:
-        """One number of a field that is an array."""
+        """One number of a field that has several."""
         offset, code = self.shape.fields[field]
-        step = _codec(code[0] + code[-1]).size
-        _codec(code[0] + code[-1]).pack_into(
-            self._map, index * self.stride + offset + at * step, value
-        )
+        size, _ = _number(code)
+        stored = _swapped(value, size) if code[0] == ">" else value
+        self._numbers[code[-1]][(index * self.stride + offset) // size + at] = stored
 
     def word(self, at: int) -> int:
         """The at-th 8 bytes of the whole map."""
