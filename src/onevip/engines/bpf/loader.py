@@ -124,6 +124,16 @@ class DataPlane:
     def reals(self) -> MappedArray:
         return self._array("reals", shapes.REAL, Limits.MAX_REALS)
 
+    def connection_tables(self) -> list[MappedArray]:
+        """Slots of connections, the current table first. For reading only."""
+        slots = Limits.BUCKETS * Limits.WAYS
+        fd = self._open("connections", 4, shapes.CONNECTION.size * Limits.WAYS)
+        return [MappedArray(fd, shapes.CONNECTION, slots, writable=False)]
+
+    def template_timeout(self, real: int) -> int:
+        """Clock units that a persistence template of a real server's service lasts."""
+        return 0  # no service is persistent yet: there is no template
+
     @cached_property
     def service_ids(self) -> Hash:
         size = shapes.SERVICE_KEY.size

@@ -23,14 +23,15 @@ def _codec(code: str) -> struct.Struct:
 
 
 class MappedArray:
-    """A BPF_F_MMAPABLE array of one shape, read and written in place."""
+    """A BPF_F_MMAPABLE array of one shape, read and, if `writable`, written in place."""
 
-    def __init__(self, fd: int, shape: Shape, entries: int) -> None:
+    def __init__(self, fd: int, shape: Shape, entries: int, *, writable: bool = True) -> None:
         self.shape = shape
         self.entries = entries
         self.stride = (shape.size + 7) // 8 * 8
         try:
-            self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED)
+            protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED, protection)
         finally:
             os.close(fd)  # the mapping has its own
         self._words = memoryview(self._map).cast("Q")
@@ -73,6 +74,16 @@ class MappedArray:
         """The lowest byte of a field of the first `entries` values: finds slots by state."""
         offset = self.shape.fields[field].offset
         return bytes(memoryview(self._map)[offset : entries * self.stride : self.stride])
+
+    def words(self, offset: int, first: int, entries: int) -> list[int]:
+        """The 8-byte word at that offset of `entries` values from `first` on: one load each."""
+        step = self.stride // 8
+        at = first * step + offset // 8
+        return self._words[at : (first + entries) * step : step].tolist()
+
+    def copy(self, first: int, entries: int) -> bytes:
+        """`entries` whole values from `first` on."""
+        return self._map[first * self.stride : (first + entries) * self.stride]
 
     def clear(self, index: int) -> None:
         at = index * self.stride
