@@ -108,7 +108,9 @@ class Reader:
         for table in self._plane.connection_tables():
             for first in range(0, table.entries, CHUNK):
                 entries = min(CHUNK, table.entries - first)
-                if not sieve.choose(table.copy(first, entries)):
+                glance = table.copy(first, entries)
+                chosen = sieve.choose(glance)
+                if not chosen:
                     continue
                 before = table.words(CONTROL, first, entries)
                 slots = table.copy(first, entries)
@@ -116,7 +118,9 @@ class Reader:
                 after = table.words(CONTROL, first, entries)
                 if names != reals:
                     reals, sieve = names, Sieve(self._wanted, names)
-                chosen = sieve.choose(slots)
+                    chosen = sieve.choose(slots)
+                elif slots != glance:
+                    chosen = sieve.choose(slots)
                 if chosen and before != after:
                     pairs = zip(before, after, strict=True)
                     same = bytes([not (one ^ other) & IDENTITY for one, other in pairs])

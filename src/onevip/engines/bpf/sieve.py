@@ -30,20 +30,16 @@ _OFFSETS = {name: field.offset for name, field in CONNECTION.fields.items()}
 
 def both(one: bytes, other: bytes) -> bytes:
     """1 where both answers are 1."""
-    answers = int.from_bytes(one, "little") & int.from_bytes(other, "little")
-    return answers.to_bytes(len(one), "little")
-
-
-def either(one: bytes, other: bytes) -> bytes:
-    """1 where one of the answers is 1."""
-    answers = int.from_bytes(one, "little") | int.from_bytes(other, "little")
-    return answers.to_bytes(len(one), "little")
+    return (_number(one) & _number(other)).to_bytes(len(one), "little")
 
 
 def without(one: bytes, other: bytes) -> bytes:
     """1 where the first answer is 1 and the other is not."""
-    answers = int.from_bytes(one, "little") & ~int.from_bytes(other, "little")
-    return answers.to_bytes(len(one), "little")
+    return (_number(one) & ~_number(other)).to_bytes(len(one), "little")
+
+
+def _number(answers: bytes) -> int:
+    return int.from_bytes(answers, "little")
 
 
 class Sieve:
@@ -62,26 +58,23 @@ class Sieve:
 
     def choose(self, slots: bytes) -> bytes:
         """1 for each slot that is chosen, else 0; nothing at all when none is."""
-        chosen = b""
+        chosen = -1  # as a number, all of them
         for condition in self._conditions:
-            held = b""
+            held = 0
             for alternative in condition:
-                answers = _answers(slots, alternative)
-                held = either(held, answers) if held and answers else held or answers
-            chosen = both(chosen, held) if chosen and held else held
-            if 1 not in chosen:
+                held |= _answers(slots, alternative, chosen)
+            chosen = held
+            if not chosen:
                 return b""
-        return chosen
+        return chosen.to_bytes(len(slots) // SLOT, "little")
 
 
-def _answers(slots: bytes, questions: Iterable[Question]) -> bytes:
-    """1 for each slot for which the answer to every question is yes; nothing when there is none."""
-    chosen = b""
+def _answers(slots: bytes, questions: Iterable[Question], chosen: int) -> int:
+    """Those of the chosen for which the answer to every question is yes."""
     for offset, table in questions:
-        answers = slots[offset::SLOT].translate(table)
-        chosen = both(chosen, answers) if chosen else answers
-        if 1 not in chosen:
-            return b""
+        chosen &= _number(slots[offset::SLOT].translate(table))
+        if not chosen:
+            break
     return chosen
 
 
