@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.options import Options
 from benchmarks.results import Result
+
 from onevip.command.connections import JSON, TABLE
 from onevip.command.ipvsadm.connections import NUMERIC
 from onevip.engines.base import EVERY_CONNECTION, LineFormat
@@ -40,7 +41,9 @@ TIMEOUT = 900 * HZ // 64
 ROUNDS = 5
 VIPS = [IPv4Address("192.0.2.100") + number for number in range(4)]
 CLIENT = IPv4Address("198.51.100.7")
-SLOT = struct.Struct("<Q8x16s16s2s2sIB7x")
+FIELDS = shapes.CONNECTION.fields
+SLOT_SIZE = shapes.CONNECTION.size
+KEY = struct.Struct("<Q8x16s16s2s2s")  # the slot's first fields
 Work = Callable[[TextIOWrapper], object]
 STATES = (1, 1, 1, 1, 3, 4, 5, 7)  # half of them established
 
@@ -76,7 +79,7 @@ def _array(shape: shapes.Shape, entries: int, content: bytes = b"") -> MappedArr
 
 def _filled(dice: random.Random) -> bytes:
     """Every slot; a random million of them live."""
-    slots = bytearray(SLOTS * SLOT.size)
+    slots = bytearray(SLOTS * SLOT_SIZE)
     vips = [packed(vip) for vip in VIPS]
     for number, at in enumerate(dice.sample(range(SLOTS), CONNECTIONS)):
         seen = NOW - dice.randrange(TIMEOUT) & CLOCK
@@ -85,8 +88,10 @@ def _filled(dice: random.Random) -> bytes:
         control |= dice.getrandbits(28) << 12  # generation, tag
         client = packed(CLIENT) if number < 10 else packed(IPv4Address(dice.getrandbits(32)))
         port, real = dice.randbytes(2), dice.randrange(REALS)
-        values = control, client, vips[real % 4], port, b"\0\x50", real, Protocol.TCP
-        SLOT.pack_into(slots, at * SLOT.size, *values)
+        start = at * SLOT_SIZE
+        KEY.pack_into(slots, start, control, client, vips[real % 4], port, b"\0\x50")
+        struct.pack_into("=I", slots, start + FIELDS["real"].offset, real)
+        slots[start + FIELDS["protocol"].offset] = Protocol.TCP
     return bytes(slots)
 
 

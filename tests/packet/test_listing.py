@@ -16,10 +16,9 @@ import pytest
 from onevip.command.connections import main
 from onevip.command.environment import Environment
 from onevip.command.ipvsadm import main as ipvsadm
-from onevip.engines.bpf import libbpf, shapes
+from onevip.engines.bpf import shapes
 from onevip.engines.bpf.connections import Reader, clock_now
 from onevip.engines.bpf.maps import MappedArray
-from onevip.engines.bpf.shapes import Limits
 from onevip.engines.bpf.slots import SLOT
 from onevip.model import (
     AddRealServer,
@@ -202,7 +201,9 @@ def mixtures(tc: Director, reader: Reader) -> tuple[int, list[str]]:
             found += 1
             raw = chunk.slots[at * SLOT : (at + 1) * SLOT]
             (control,) = struct.unpack_from("=Q", raw)
-            port, vip_port, real, protocol = struct.unpack_from("=HHIB", raw, 48)
+            port, vip_port = struct.unpack_from("=HH", raw, 48)
+            (real,) = struct.unpack_from("=I", raw, shapes.CONNECTION.fields["real"].offset)
+            protocol = raw[shapes.CONNECTION.fields["protocol"].offset]
             tag = hash_of(keys, raw[16:32], port, protocol) & 0xFFF
             parts = (
                 tag == control >> 28 & 0xFFF,
@@ -234,13 +235,10 @@ def test_no_mixture_is_read_in_a_storm(
     generator.plan(shape)
     edits.build()
     tc.set_timeouts(0)  # whatever a sweeper meets is due
-    table = array(
-        libbpf.get_pinned(tc.plane.path / "maps" / "connections"),
-        shapes.CONNECTION,
-        Limits.BUCKETS * Limits.WAYS,
-        writable=False,
-    )
-    monkeypatch.setattr(tc.plane, "connection_tables", lambda: [table])
+    tables = tc.plane.connection_tables()
+    for table in tables:
+        table.__class__ = array
+    monkeypatch.setattr(tc.plane, "connection_tables", lambda: tables)
     first, *_, last = sorted(os.sched_getaffinity(0))
     happened: Counter[str] = Counter()
     until = time.monotonic() + SECONDS

@@ -28,10 +28,18 @@ SEEN_SHIFT, CLOCK = 40, 0xFFFFFF
 TIMED = CLOCK << SEEN_SHIFT | TEMPLATE | STATE | ACTIVE  # state, and since when
 
 # Big endian, so that addresses and ports are as people read them; the control word is turned
-# round. The last field is the "aim": VIP's port, index of the real server, protocol. VIP and aim
-# are the same for many connections.
-ROW = struct.Struct(">Q8x12sBBBB16sH7s7x")  # control, client in five parts, VIP, its port, aim
-KIND = struct.Struct(">B31x16s2x7s7x")  # low byte of control, VIP, aim
+# round. The last field is the "aim": from the VIP's port to the last byte of protocol and index of
+# the real server, wherever they lie in it. VIP and aim are the same for many connections.
+_AIM = CONNECTION.fields["vip_port"].offset
+_PROTOCOL = CONNECTION.fields["protocol"].offset - _AIM
+_REAL = CONNECTION.fields["real"].offset - _AIM
+_LENGTH = max(_PROTOCOL + 1, _REAL + 4)
+_REST = f"{_LENGTH}s{SLOT - _AIM - _LENGTH}x"
+ROW = struct.Struct(
+    f">Q8x12sBBBB16sH{_REST}"
+)  # control, client in five parts, VIP, client's port, aim
+# low byte of control, VIP, aim
+KIND = struct.Struct(f">B31x16s2x{_REST}")
 
 
 def turned(word: int) -> int:
@@ -69,10 +77,10 @@ class Reals:
     def target(self, vip: bytes, aim: bytes) -> Target:
         """Where the connections of a VIP and an aim lead."""
         port = int.from_bytes(aim[:2], "big")
-        index = int.from_bytes(aim[2:6], sys.byteorder)
+        index = int.from_bytes(aim[_REAL : _REAL + 4], sys.byteorder)
         real = self[index]
         return Target(
-            ServiceKey(Protocol(aim[6]), unpacked(vip), port),
+            ServiceKey(Protocol(aim[_PROTOCOL]), unpacked(vip), port),
             RealServerKey(real.address, real.port or port),  # 0: of a service of every port
             index,
         )
