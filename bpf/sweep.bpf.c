@@ -103,6 +103,12 @@ static __always_inline void sweep_slice(const struct settings *s, struct sweeper
 	r->cursor[table] = next;
 }
 
+static __always_inline void note_clocks(struct sweeper_report *r)
+{
+	r->clock_jiffies = bpf_jiffies64();
+	r->clock_ns = bpf_ktime_get_ns();
+}
+
 static int tick(void *map, __u32 *key, struct sweeper *w)
 {
 	__u32 zero = 0;
@@ -114,8 +120,7 @@ static int tick(void *map, __u32 *key, struct sweeper *w)
 	for (__u32 table = 0; table < TABLES; table++)
 		if (is_searched(tables_in_use(s), table))
 			sweep_slice(s, report, table);
-	report->clock_jiffies = bpf_jiffies64();
-	report->clock_ns = bpf_ktime_get_ns();
+	note_clocks(report);
 	report->ticks++;
 	if (bpf_timer_start(&w->timer, TICK_NS, 0))
 		report->failures++;
@@ -128,10 +133,12 @@ int arm(struct __sk_buff *ctx)
 {
 	__u32 zero = 0;
 	struct sweeper *w = bpf_map_lookup_elem(&sweeper, &zero);
+	struct sweeper_report *report = bpf_map_lookup_elem(&sweeper_report, &zero);
 	long error;
 
-	if (!w)
+	if (!w || !report)
 		return -1;
+	note_clocks(report);
 	error = bpf_timer_init(&w->timer, &sweeper, CLOCK_MONOTONIC);
 	if (error && error != -EBUSY) /* armed before: the callback is replaced */
 		return error;

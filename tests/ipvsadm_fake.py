@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from onevip.command.environment import Environment
 from onevip.command.ipvsadm import main
 from onevip.engines.base import CountersByKey, Snapshot
+from onevip.engines.memory import RememberedConnections
 from onevip.model import (
     AddService,
     Change,
+    Connection,
     EditService,
     ServiceKey,
     Table,
@@ -23,10 +25,11 @@ SCHEDULERS = frozenset(("rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh")
 
 
 @dataclass
-class FakeEngine:
+class FakeEngine(RememberedConnections):
     table: Table = field(default_factory=Table.of)
     counters: CountersByKey = field(default_factory=dict)
     applied: list[Change] = field(default_factory=list)
+    held: list[Connection] = field(default_factory=list)
 
     def read(self) -> Table:
         return self.table

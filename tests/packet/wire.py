@@ -166,7 +166,7 @@ class Director:
         self._interfaces = {
             mac: socket.if_nametoindex(name) for mac, name in ((FRONT, "front"), (BACK, "back"))
         }
-        self._connections = plane.tables.open()[0]
+        self._connections = plane.tables.open(writable=True)[0]
         self._retransmitted = 0
         self._slots: dict[bytes, int] = {}  # where connections were found
         self._fragments = libbpf.get_pinned(plane.path / "maps" / "fragments")
@@ -193,12 +193,12 @@ class Director:
         used.set(0, "hop_lifetime", FOREVER)
 
     def _forget_connections(self) -> None:
-        for table in self.plane.tables.open():
+        for table in self.plane.tables.open(writable=True):
             table._map[:] = bytes(len(table._map))
         report = self.plane.report  # what the sweeper has seen would make the table grow
         report.set_many(0, "counted", (0,) * Limits.TABLES)
         report.set_many(0, "segment", (0,) * Limits.TABLES * Limits.SEGMENTS)
-        self._connections = self.plane.tables.open()[0]
+        self._connections = self.plane.tables.open(writable=True)[0]
 
     # Packets.
 

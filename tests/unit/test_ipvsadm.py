@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -15,6 +15,7 @@ from onevip.model import (
     AddRealServer,
     AddService,
     Clear,
+    Connection,
     Counters,
     DataplaneError,
     DeleteRealServer,
@@ -31,6 +32,10 @@ from onevip.model import (
 
 VIP = IPv4Address("192.0.2.1")
 REAL = IPv4Address("198.51.100.7")
+CLIENT, LOCAL, MAXIMUM = (
+    IPv4Address(text) for text in ("10.0.0.2", "127.0.0.1", "255.255.255.255")
+)
+CLIENT6, VIP6, REAL6 = (IPv6Address(text) for text in ("fd00::2", "fd00::100", "fd01::10"))
 WEB = ServiceKey(Protocol.TCP, VIP, 80)
 DNS = ServiceKey(Protocol.UDP, VIP, 53)
 
@@ -223,7 +228,6 @@ def test_usage_errors_are_the_originals(ipvsadm, command_line, text, status):
         ("-A --sctp-service 192.0.2.1:80", "--sctp-service"),
         ("-A -t [2001:db8::1]:80", "IPv6 (2001:db8::1)"),
         ("-a -t 192.0.2.1:80 -r 192.0.2.2 -x 5", "-x (u-threshold)"),
-        ("-L -c", "-c (connection)"),
         ("-L --rate", "--rate"),
     ],
 )
@@ -336,3 +340,107 @@ def test_an_engine_that_cannot_work_says_why(command_line, status):
     environment = Environment(stdout=printed, stderr=printed, engine=engine)
     assert main([command_line], environment) == status
     assert printed.getvalue() == "ipvsadm: load: libbpf.so.1 not found: apt install libbpf1\n"
+
+
+# Connections. What ipvsadm 1.31 printed of the same rows, by -c and what it takes along.
+
+CONNECTIONS = [
+    Connection(Protocol.TCP, MAXIMUM, 35378, MAXIMUM, 65535, MAXIMUM, 65535, "ESTABLISHED", 111),
+    Connection(Protocol.TCP, CLIENT, 48926, VIP, 80, REAL, 80, "TIME_WAIT", 7200),
+    Connection(Protocol.UDP, CLIENT, 48926, VIP, 53, REAL, 53, "UDP", 0),
+    Connection(Protocol.TCP, CLIENT6, 43578, VIP6, 80, REAL6, 80, "TIME_WAIT", 360000),
+    Connection(Protocol.TCP, LOCAL, 48926, LOCAL, 80, LOCAL, 80, "SYN_RECV", 59),
+]
+ROWS = """\
+TCP 01:51  ESTABLISHED 255.255.255.255:35378 255.255.255.255:65535 255.255.255.255:65535
+TCP 120:00 TIME_WAIT   10.0.0.2:48926     192.0.2.1:80       198.51.100.7:80
+UDP 00:00  UDP         10.0.0.2:48926     192.0.2.1:53       198.51.100.7:53
+TCP 6000:00 TIME_WAIT   [fd00::2]:43578    [fd00::100]:80     [fd01::10]:80
+TCP 00:59  SYN_RECV    127.0.0.1:48926    127.0.0.1:80       127.0.0.1:80
+"""
+TITLES = """\
+IPVS connection entries
+pro expire state       source             virtual            destination
+"""
+SERVICE_WITH_CONNECTIONS = (
+    "The option 'service-address' conflicts with the 'connection' option in the 'list' command"
+)
+PERSISTENCE_TITLES = TITLES[:-1] + "        pe name          pe_data\n"
+
+
+@pytest.fixture
+def with_connections(ipvsadm: Ipvsadm) -> Ipvsadm:
+    ipvsadm.engine.held = CONNECTIONS
+    return ipvsadm
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        "-Lcn", "-l -c -n", "--list --connection --numeric", "-Lcn --nosort", "-Lcn --sort",
+        "-Lcn -X", "-Lcn --exact", "-Lcn --syncid 3", "-Lcn --tun-info",
+    ],
+)  # fmt: skip
+def test_connections(with_connections, command_line):
+    assert with_connections(command_line) == (TITLES + ROWS, 0)
+
+
+@pytest.mark.parametrize(
+    "command_line", ["-Lcn --persistent-conn", "-Lcn --tun-info --persistent-conn --nosort"]
+)
+def test_connections_with_columns_of_persistence(with_connections, command_line):
+    assert with_connections(command_line) == (PERSISTENCE_TITLES + ROWS, 0)
+
+
+def test_connections_by_name(with_connections, monkeypatch):
+    asked = []
+
+    def getnameinfo(where, flags):
+        asked.append(where)
+        hosts = {"127.0.0.1": "localhost"}
+        ports = {80: "http", 53: "domain" if flags == socket.NI_DGRAM else "53"}
+        return hosts.get(where[0], where[0]), ports.get(where[1], str(where[1]))
+
+    monkeypatch.setattr(socket, "getnameinfo", getnameinfo)
+    printed, status = with_connections("-Lc")
+    assert status == 0
+    assert printed.splitlines()[3:] == [
+        "TCP 120:00 TIME_WAIT   10.0.0.2:48926     192.0.2.1:http     198.51.100.7:http",
+        "UDP 00:00  UDP         10.0.0.2:48926     192.0.2.1:domain   198.51.100.7:domain",
+        "TCP 6000:00 TIME_WAIT   [fd00::2]:43578    [fd00::100]:http   [fd01::10]:http",
+        "TCP 00:59  SYN_RECV    localhost:48926    localhost:http     localhost:http",
+    ]
+    assert len(asked) == 13  # 15 endpoints; 127.0.0.1:80 and the largest one stand there twice
+
+
+@pytest.mark.parametrize(
+    ("command_line", "text"),
+    [
+        ("-Lcn --stats", "options conflicts in the list command"),
+        ("-Lcn --rate", "options conflicts in the list command"),
+        ("-Lcn --thresholds", "options conflicts in the list command"),
+        (
+            "-Lcn --timeout",
+            "The option 'timeout' conflicts with the 'connection' option in the 'list' command",
+        ),
+        (
+            "-Lcn --daemon",
+            "The option 'daemon' conflicts with the 'connection' option in the 'list' command",
+        ),
+        (
+            "-Lcn --persistent-conn --timeout",
+            "The option 'timeout' conflicts with the 'connection' option in the 'list' command",
+        ),
+        ("-Lcn -t 10.0.0.1:80", SERVICE_WITH_CONNECTIONS),
+        ("-Lcn -f 3", SERVICE_WITH_CONNECTIONS),
+        ("-Lcn -c", "multiple 'connection' options specified"),
+        ("-Lcn --numeric", "multiple 'numeric' options specified"),
+        ("-Lcn -w 3", "Illegal 'weight' option with the 'list' command"),
+        ("-Lcn --pe sip", "Illegal 'pe' option with the 'list' command"),
+        ("-Lcn -6", "-6 used before -f\n"),
+        ("-Lcn foo", "unexpected argument foo"),
+        ("-Zc", "Illegal 'connection' option with the 'zero' command"),
+    ],
+)
+def test_what_does_not_go_with_connections(with_connections, command_line, text):
+    assert with_connections(command_line) == (f"{text}\n", 2)

@@ -24,6 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
     "ipvsadm": Command("onevip.command.ipvsadm", "main", "show and edit the table, as ipvsadm"),
+    "connections": Command("onevip.command.connections", "main", "show who is connected to what"),
     "real": Command("onevip.command.real", "main", "set up this host as a real server"),
     "director": Command("onevip.command.director", "main", "set up this host's VIP as director"),
     "attach": Command("onevip.command.attach", "main", "attach the data plane to interfaces"),
@@ -108,6 +109,6 @@ def _dispatch(argv: list[str]) -> int:
 def usage() -> str:
     """The text of `onevip --help`."""
     lines = ["usage: onevip COMMAND [ARGUMENT ...]", "", "One virtual IP, many real servers.", ""]
-    lines += [f"  {name:<9} {command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<11} {command.summary}" for name, command in COMMANDS.items()]
     lines += ["", "onevip COMMAND --help says more; onevip --version prints the version.", ""]
     return "\n".join(lines)

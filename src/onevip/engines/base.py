@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Protocol
 
-from onevip.model import Change, Counters, RealServerKey, ServiceKey, Table
+from onevip.model import (
+    Change,
+    Connection,
+    ConnectionFilter,
+    ConnectionKind,
+    Counters,
+    RealServerKey,
+    ServiceKey,
+    Table,
+)
+from onevip.model import Protocol as IpProtocol
 
 #: Counters: a service's own under (service, None), a real server's under both keys.
 CountersByKey = dict[tuple[ServiceKey, RealServerKey | None], Counters]
@@ -18,6 +31,34 @@ class Snapshot:
 
     table: Table
     counters: CountersByKey
+
+
+EVERY_CONNECTION = ConnectionFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class LineFormat:
+    """How a connection becomes a line: head, client, tail.
+
+    `head` and `tail` are asked once for each different one, so an engine may write a million
+    lines without calling anything; the client differs in every line and is told as data.
+    """
+
+    head: Callable[[IpProtocol, str, int, bool, bool], str]  # state, expires_s, active, template
+    tail: Callable[[ServiceKey, RealServerKey], str]  # with the end of the line
+    client_width: int = 0  # padded on the right
+    between: str = ":"  # client address and port
+    brackets: bool = True  # around a client's IPv6 address
+
+    def line(self, one: Connection) -> str:
+        """The line of one connection."""
+        head = self.head(one.protocol, one.state, one.expires_s, one.active, one.template)
+        client = f"{one.client}{self.between}{one.client_port}"
+        if isinstance(one.client, IPv6Address):  # in inet_ntop's form, as everywhere in Linux
+            text = socket.inet_ntop(socket.AF_INET6, one.client.packed)
+            client = f"[{text}]" if self.brackets else text
+            client += f"{self.between}{one.client_port}"
+        return f"{head}{client:<{self.client_width}}{self.tail(one.service, one.real_server)}"
 
 
 class Engine(Protocol):
@@ -41,4 +82,23 @@ class Engine(Protocol):
 
     def schedulers(self) -> frozenset[str]:
         """The schedulers that this engine has."""
+        ...
+
+    def connections(self, wanted: ConnectionFilter = EVERY_CONNECTION) -> Iterator[Connection]:
+        """Live connections, each as it was at the instant when it was read.
+
+        In no order. One that begins or ends meanwhile is reported or not.
+        """
+        ...
+
+    def connection_lines(
+        self, lines: LineFormat, wanted: ConnectionFilter = EVERY_CONNECTION
+    ) -> Iterator[str]:
+        """The same as text, many lines at a time: for a table of a million."""
+        ...
+
+    def connection_counts(
+        self, wanted: ConnectionFilter = EVERY_CONNECTION
+    ) -> Counter[ConnectionKind]:
+        """The same, only counted."""
         ...

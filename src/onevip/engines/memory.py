@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from onevip.engines.base import Snapshot
+from onevip.engines.base import EVERY_CONNECTION, LineFormat, Snapshot
 from onevip.model import (
     AddService,
     Change,
+    Connection,
+    ConnectionFilter,
+    ConnectionKind,
     Counters,
     EditService,
     OnevipError,
@@ -16,9 +20,29 @@ from onevip.model import (
     UnknownScheduler,
     UnknownService,
 )
+from onevip.model.connection import count
 
 
-class MemoryEngine:
+class RememberedConnections:
+    """The connections of an engine that moves none: those that were put in."""
+
+    held: Iterable[Connection] = ()
+
+    def connections(self, wanted: ConnectionFilter = EVERY_CONNECTION) -> Iterator[Connection]:
+        return filter(wanted.admits, self.held)
+
+    def connection_lines(
+        self, lines: LineFormat, wanted: ConnectionFilter = EVERY_CONNECTION
+    ) -> Iterator[str]:
+        return map(lines.line, self.connections(wanted))
+
+    def connection_counts(
+        self, wanted: ConnectionFilter = EVERY_CONNECTION
+    ) -> Counter[ConnectionKind]:
+        return count(self.connections(wanted))
+
+
+class MemoryEngine(RememberedConnections):
     """Holds a table as an engine does. `refusal` is raised by every change while it is set."""
 
     def __init__(self, table: Table | None = None) -> None:

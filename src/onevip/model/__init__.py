@@ -14,6 +14,7 @@ from onevip.model.changes import (
 )
 from onevip.model.check import Check, CheckType, Outcome
 from onevip.model.configuration import Configuration, ConfiguredRealServer, ConfiguredService
+from onevip.model.connection import Connection, ConnectionFilter, ConnectionKind
 from onevip.model.errors import (
     ConfigError,
     DataplaneError,
@@ -50,6 +51,9 @@ __all__ = [
     "Configuration",
     "ConfiguredRealServer",
     "ConfiguredService",
+    "Connection",
+    "ConnectionFilter",
+    "ConnectionKind",
     "Counters",
     "DataplaneError",
     "DeleteRealServer",

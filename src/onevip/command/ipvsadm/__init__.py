@@ -56,6 +56,7 @@ _SUPPORTED_OPTIONS = {
     "masquerading",
     "weight",
     "numeric",
+    "connection",
     "stats",
     "thresholds",
     "persistent-conn",
@@ -178,6 +179,8 @@ def _refuse_what_is_missing(request: Request) -> None:
     if request.command in _UNSUPPORTED_COMMANDS:
         raise _unsupported(request.command, COMMANDS[request.command][0])
     for option in request.given:
+        if option == "tun-info" and "connection" in request.given:
+            continue  # taken without a meaning
         if option not in _SUPPORTED_OPTIONS:
             raise _unsupported(option, OPTIONS[option][0])
     for endpoint in (request.service, request.real):
@@ -191,6 +194,9 @@ def _unsupported(long: str, letter: str) -> Fault:
 
 
 def _list(request: Request, engine: Engine, env: Environment) -> None:
+    if "connection" in request.given:
+        _list_connections(request, engine, env)
+        return
     from onevip.command.ipvsadm import listing
 
     key = _service_key(request) if request.service is not None else None
@@ -204,6 +210,17 @@ def _list(request: Request, engine: Engine, env: Environment) -> None:
         header=key is None,
     ):
         print(line, file=env.stdout)
+
+
+def _list_connections(request: Request, engine: Engine, env: Environment) -> None:
+    from onevip.command.ipvsadm import connections
+
+    for lines in connections.chunks(
+        engine,
+        numeric="numeric" in request.given,
+        persistent="persistent-conn" in request.given,
+    ):
+        env.stdout.write(lines)
 
 
 def _refusal(request: Request, error: OnevipError) -> str:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
 from onevip.model.service import (
     Counters,
     ForwardingMethod,
+    Protocol,
     RealServer,
     ServiceKey,
     VirtualService,
@@ -160,11 +162,16 @@ def _cut(name: str, columns: int, of: ServiceKey | RealServer) -> str:
 def _name(endpoint: ServiceKey | RealServer, service: ServiceKey, numeric: bool) -> str:
     if numeric:
         return endpoint_text(endpoint.address, endpoint.port)
+    return named(endpoint.address, endpoint.port, service.protocol)
+
+
+def named(address: IPv4Address | IPv6Address, port: int, protocol: Protocol) -> str:
+    """Host and service by name."""
     import socket
 
-    flags = socket.NI_DGRAM if service.protocol.name == "UDP" else 0
-    host, port = socket.getnameinfo((str(endpoint.address), endpoint.port), flags)
-    return f"[{host}]:{port}" if endpoint.address.version == 6 else f"{host}:{port}"
+    flags = socket.NI_DGRAM if protocol.name == "UDP" else 0
+    host, service = socket.getnameinfo((str(address), port), flags)
+    return f"[{host}]:{service}" if address.version == 6 else f"{host}:{service}"
 
 
 def _sorted_services(services: Iterable[VirtualService]) -> list[VirtualService]:

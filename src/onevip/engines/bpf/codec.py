@@ -17,16 +17,16 @@ SCHEDULER_NAMES = {number: name for name, number in SCHEDULERS.items()}
 TOTALS = tuple(shapes.TOTALS.fields)
 U64 = 0xFFFFFFFFFFFFFFFF
 
-_MAPPED = bytes(10) + b"\xff\xff"
+MAPPED = bytes(10) + b"\xff\xff"
 
 
 def packed(address: IPv4Address | IPv6Address) -> bytes:
     """16 bytes, IPv4 as ::ffff:a.b.c.d."""
-    return address.packed if address.version == 6 else _MAPPED + address.packed
+    return address.packed if address.version == 6 else MAPPED + address.packed
 
 
 def unpacked(raw: bytes) -> IPv4Address | IPv6Address:
-    return ip_address(raw[12:]) if raw.startswith(_MAPPED) else ip_address(raw)
+    return ip_address(raw[12:]) if raw.startswith(MAPPED) else ip_address(raw)
 
 
 def key_bytes(key: ServiceKey) -> bytes:

@@ -7,9 +7,11 @@ to doors.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from onevip.engines.base import CountersByKey, Snapshot
+from onevip.engines.base import EVERY_CONNECTION, CountersByKey, LineFormat, Snapshot
 from onevip.engines.bpf import loader, pins, shapes
 from onevip.engines.bpf.codec import SCHEDULERS, scheduler_number
 from onevip.engines.bpf.doors import Door, Doors, interface, interfaces
@@ -17,7 +19,21 @@ from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.rows import Rows
 from onevip.engines.bpf.tables import SHRINK_AFTER_S, Step
 from onevip.engines.bpf.writer import Writer
-from onevip.model import AddService, Change, Clear, ServiceKey, Table, UnknownService, Zero
+from onevip.model import (
+    AddService,
+    Change,
+    Clear,
+    Connection,
+    ConnectionFilter,
+    ConnectionKind,
+    ServiceKey,
+    Table,
+    UnknownService,
+    Zero,
+)
+
+if TYPE_CHECKING:
+    from onevip.engines.bpf.connections import Reader
 
 ROUTES_EVERY = 5  # seconds between two looks at what only user space sees of real servers
 
@@ -66,6 +82,30 @@ class BpfEngine:
             for index in indexes:
                 counters |= rows.counters(index)
             return Snapshot(Table.of(rows.service(index) for index in indexes), counters)
+
+    # Connections: without the lock, see connections.py.
+
+    def connections(self, wanted: ConnectionFilter = EVERY_CONNECTION) -> Iterator[Connection]:
+        reader = self._reader(wanted)
+        return iter(()) if reader is None else reader.connections()
+
+    def connection_lines(
+        self, lines: LineFormat, wanted: ConnectionFilter = EVERY_CONNECTION
+    ) -> Iterator[str]:
+        reader = self._reader(wanted)
+        return iter(()) if reader is None else reader.lines(lines)
+
+    def connection_counts(
+        self, wanted: ConnectionFilter = EVERY_CONNECTION
+    ) -> Counter[ConnectionKind]:
+        reader = self._reader(wanted)
+        return Counter() if reader is None else reader.counts()
+
+    def _reader(self, wanted: ConnectionFilter) -> Reader | None:
+        from onevip.engines.bpf.connections import Reader  # noqa: PLC0415 - most commands do without
+
+        plane = self._plane()
+        return None if plane is None else Reader(plane, wanted)
 
     def door_counters(self) -> dict[str, dict[str, int]]:
         """What happened at each door since it was loaded, by the names of shapes.h."""

@@ -125,6 +125,14 @@ class DataPlane:
     def reals(self) -> MappedArray:
         return self._array("reals", shapes.REAL, Limits.MAX_REALS)
 
+    def connection_tables(self) -> list[MappedArray]:
+        """Slots of connections, the current table first. For reading only."""
+        return self.tables.open()
+
+    def template_timeout(self, real: int) -> int:
+        """Clock units that a persistence template of a real server's service lasts."""
+        return 0  # no service is persistent yet: there is no template
+
     @cached_property
     def real_counts(self) -> MappedArray:
         """One value in the kernel; here one for each real server."""

@@ -38,18 +38,19 @@ def _swapped(value: int, size: int) -> int:
 
 
 class MappedArray:
-    """A BPF_F_MMAPABLE array of one shape, read and written in place.
+    """A BPF_F_MMAPABLE array of one shape, read and, if `writable`, written in place.
 
     A number is read by one load and written by one store, whatever its size. (struct would clear
     the field first and then fill it byte by byte: for that moment the programs would see nonsense.)
     """
 
-    def __init__(self, fd: int, shape: Shape, entries: int) -> None:
+    def __init__(self, fd: int, shape: Shape, entries: int, *, writable: bool = True) -> None:
         self.shape = shape
         self.entries = entries
         self.stride = (shape.size + 7) // 8 * 8
         try:
-            self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED)
+            protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            self._map = mmap.mmap(fd, self.stride * entries, mmap.MAP_SHARED, protection)
         finally:
             os.close(fd)  # the mapping has its own
         whole = memoryview(self._map)
@@ -105,6 +106,16 @@ class MappedArray:
         offset = self.shape.fields[field].offset
         end = self.stride * (self.entries if entries is None else entries)
         return bytes(memoryview(self._map)[offset : end : self.stride])
+
+    def words(self, offset: int, first: int, entries: int) -> list[int]:
+        """The 8-byte word at that offset of `entries` values from `first` on: one load each."""
+        step = self.stride // 8
+        at = first * step + offset // 8
+        return self._words[at : (first + entries) * step : step].tolist()
+
+    def copy(self, first: int, entries: int) -> bytes:
+        """`entries` whole values from `first` on."""
+        return self._map[first * self.stride : (first + entries) * self.stride]
 
     def clear(self, index: int) -> None:
         at = index * self.stride

@@ -121,14 +121,20 @@ class Tables:
         newest = report.get_many(0, "cursor")[table] * Limits.SEGMENTS // buckets - 1
         return int(max(sum(segments), Limits.SEGMENTS * segments[newest]))
 
-    def open(self) -> list[MappedArray]:
-        """The slots of each table in use, the one for new connections first."""
-        return [self._map(table) for table in self._in_use()]
+    def open(self, *, writable: bool = False) -> list[MappedArray]:
+        """The slots of each table in use, the one for new connections first. Needs no lock."""
+        while True:
+            in_use = self._in_use()
+            try:
+                return [self._map(table, writable) for table in in_use]
+            except DataplaneError:  # a table went between the two
+                if in_use == self._in_use():
+                    raise
 
-    def _map(self, table: int) -> MappedArray:
+    def _map(self, table: int, writable: bool = False) -> MappedArray:
         fd = libbpf.get_pinned(self._path(table))
         slots = libbpf.map_entries(fd) * Limits.WAYS
-        return MappedArray(fd, shapes.CONNECTION, slots)
+        return MappedArray(fd, shapes.CONNECTION, slots, writable=writable)
 
     def create_first(self) -> None:
         """At load: one small table, for it is fast."""
