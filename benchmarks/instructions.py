@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from benchmarks import report, roads
+from benchmarks import needed, report, roads
 from benchmarks.live import ACK, BATCH, REALS, SOURCE, SYN, VIP, Programs, Run, frame, site
 from benchmarks.options import Options
 from benchmarks.results import Result
@@ -38,7 +38,7 @@ KERNEL = "6.12"
 LIMIT_S = 1800
 
 ROUNDS = 5  # the first warms caches and is not counted
-PACKETS, QUICK_PACKETS = 64 * BATCH, 8 * BATCH
+PACKETS, QUICK_PACKETS = 128 * BATCH, 16 * BATCH
 # Once in eight seconds the xdp door leaves each real server's next packet to tc.
 HANDED_OVER = 0.1
 GATE, MASQ = ForwardingMethod.GATE, ForwardingMethod.MASQ
@@ -215,6 +215,7 @@ def run(options: Options) -> list[Result]:
             " another kernel"
         )
         return []
+    needed.require("ipvsadm", "nft")
     with tempfile.TemporaryDirectory(prefix="onevip-bench-") as shared:
         compiled(Path(shared))
         with interruptible():
@@ -250,3 +251,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except (BenchmarkError, OnevipError) as error:
         sys.exit(f"instructions: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
