@@ -15,6 +15,9 @@ Section = Callable[[Options], list[Result]]
 
 SECTIONS = {
     "packets": "benchmarks.packets",
+    "instructions": "benchmarks.instructions",
+    "endtoend": "benchmarks.endtoend",
+    "listing": "benchmarks.listing",
 }
 
 
