@@ -30,10 +30,11 @@ static __always_inline __u16 ip_checksum(const struct iphdr *ip)
 	return ~fold(sum);
 }
 
-/* One hop less to live. */
+/* One hop less to live: TTL is the high byte of its word (RFC 1141). */
 static __always_inline void decrement_ttl(struct iphdr *ip)
 {
-	ip->check = replaced(ip->check, bpf_htons((__u16)ip->ttl << 8),
-			     bpf_htons((__u16)(ip->ttl - 1) << 8));
+	__u32 check = ip->check + (__u32)bpf_htons(0x0100);
+
+	ip->check = check + (check >= 0xffff);
 	ip->ttl--;
 }

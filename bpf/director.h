@@ -5,6 +5,7 @@
  *   parse -> find connection -> (find service -> choose -> remember) -> forward -> count
  *
  * A door (tc.bpf.c, xdp.bpf.c) defines `context`, DOOR and the verbs that differ:
+ *   is_for_us(ctx)        the frame was sent to this machine
  *   not_ours()            leave the packet to whoever comes next
  *   drop()                end it
  *   cannot_send(hop)      the door cannot use this way (xdp: unknown neighbour)
@@ -124,7 +125,7 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 				   struct hop *hop)
 {
 	__u32 overhead = way->method == METHOD_IPIP ? IPIP_OVERHEAD : 0;
-	bool fresh = hop_to(ctx, s, real, hop);
+	bool fresh = hop_to(ctx, s, real, p->now, hop);
 	struct rewriting to_real = {
 		.address = real->address.word[3],
 		.port = real->port,
@@ -195,7 +196,7 @@ static __always_inline int forward_reply(context *ctx, const struct settings *s,
 		.is_reply = true,
 	};
 
-	way_back(ctx, s, connection, way->vip, p->flow.destination.word[3], hop);
+	way_back(ctx, s, connection, p, way->vip, hop);
 	if (!hop->interface) {
 		COUNT(no_route);
 		return drop();
@@ -217,32 +218,32 @@ static __always_inline int forward_reply(context *ctx, const struct settings *s,
 	return send(ctx, hop);
 }
 
-/* Which ends of a packet may be ours: nothing else is looked for. */
-struct ends {
-	bool to;
-	bool from;
-};
-
-/* The way of a packet that belongs to a connection, which is touched. */
+/*
+ * The way of a packet that belongs to a connection, which is touched. `to_us`: its destination may
+ * be ours, else its source. *real is the real server of a request.
+ */
 static __always_inline enum kind find_way(const struct settings *s, const struct packet *p,
-					  struct ends ours, struct found *connection,
-					  struct way *way)
+					  const struct address_filter *filter, bool to_us,
+					  struct found *connection, struct way *way,
+					  struct real **real)
 {
-	const struct real *real;
-
-	if (ours.to && find(s, &p->flow, SIDE_VIP, connection)) {
-		if (is_reused(p, connection->control) && release(s, connection))
+	if (to_us) {
+		if (find(s, &p->flow, SIDE_VIP, connection)) {
+			if (is_reused(p, connection->control) && release(s, connection))
+				return UNKNOWN;
+			/* it was deleted: state and timer stay until it is back */
+			*real = real_at(READ_ONCE(connection->slot->real));
+			if (!*real || (*real)->state != SLOT_USED)
+				return DEAD;
+			if (!touch(connection, p, false, &way->index))
+				return UNKNOWN;
+			way->method = method_of(connection->control);
+			return REQUEST;
+		}
+		if (!may_be_ours(s, filter, &p->flow.source))
 			return UNKNOWN;
-		/* its real server was deleted: state and timer stay until that is back */
-		real = real_at(READ_ONCE(connection->slot->real));
-		if (!real || real->state != SLOT_USED)
-			return DEAD;
-		if (!touch(connection, p, false, &way->index))
-			return UNKNOWN;
-		way->method = method_of(connection->control);
-		return REQUEST;
 	}
-	if (!ours.from || !find(s, &p->flow, SIDE_REAL, connection))
+	if (!find(s, &p->flow, SIDE_REAL, connection))
 		return UNKNOWN;
 	way->vip = connection->slot->vip.word[3];
 	way->vip_port = connection->slot->vip_port;
@@ -250,9 +251,9 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 }
 
 /* A packet that finds no connection: opened, or why not. True: *way leads on. */
-static __always_inline bool opened(const struct packet *p, struct way *way, long *refusal)
+static __always_inline bool opened(const struct packet *p, struct way *way, struct real **real,
+				   long *refusal)
 {
-	const struct real *real;
 	long chosen = choose(p), kept = chosen;
 
 	if (chosen >= 0)
@@ -267,8 +268,8 @@ static __always_inline bool opened(const struct packet *p, struct way *way, long
 	}
 	COUNT(new_connections);
 	way->index = kept;
-	real = real_at(way->index);
-	way->method = real ? real->method : 0;
+	*real = real_at(way->index);
+	way->method = *real ? (*real)->method : 0;
 	return true;
 }
 
@@ -295,23 +296,25 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 	struct settings *s = the_settings();
 	const struct address_filter *filter = the_filter();
 	struct found connection = {};
+	struct real *real = 0;
 	struct way way = {};
-	struct hop hop = {};
-	struct ends ours;
+	struct hop hop;
 	enum kind kind;
-	struct real *real;
 	long refusal = 0;
+	bool to_us;
 
 	if (!s || !filter)
 		return not_ours();
-	ours.to = may_be_ours(s, filter, &p->flow.destination);
-	ours.from = may_be_ours(s, filter, &p->flow.source);
-	if (!ours.to && !ours.from)
+	to_us = may_be_ours(s, filter, &p->flow.destination);
+	if (!to_us && !may_be_ours(s, filter, &p->flow.source))
+		return not_ours();
+	if (!is_for_us(ctx))
 		return not_ours();
 	if (is_first_fragment(p))
 		forget_fragments(p);
-	kind = is_later_fragment(p) ? find_fragment(s, p, &way) :
-				      find_way(s, p, ours, &connection, &way);
+	kind = is_later_fragment(p) ?
+		       find_fragment(s, p, &way) :
+		       find_way(s, p, filter, to_us, &connection, &way, &real);
 	if (kind == DEAD) {
 		COUNT(real_server_gone);
 		return drop();
@@ -319,9 +322,9 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 	if (p->is_ipv6) /* found and touched; it is not sent on yet */
 		return not_ours();
 	if (kind == UNKNOWN) {
-		if (!p->opens || !ours.to)
+		if (!p->opens || !to_us)
 			return not_ours();
-		if (!opened(p, &way, &refusal))
+		if (!opened(p, &way, &real, &refusal))
 			return turn_away(ctx, p, refusal);
 		kind = REQUEST;
 	}
@@ -329,6 +332,7 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 		remember_fragments(p, &way, kind);
 	if (kind == REPLY)
 		return forward_reply(ctx, s, p, &way, &connection, &hop);
-	real = real_at(way.index);
+	if (is_later_fragment(p))
+		real = real_at(way.index);
 	return real ? forward(ctx, s, p, &way, real, &hop) : drop();
 }

@@ -2,7 +2,7 @@
 /*
  * fragments.h - later fragments of a datagram follow the first one, which alone has ports.
  *
- * For fragments that arrive in order. One that overtakes its first is none of ours: the IP stack
+ * At the tc door: xdp leaves fragments to it. For fragments that arrive in order. One that overtakes its first is none of ours: the IP stack
  * keeps it until it forgets it, and the datagram is lost.
  */
 #pragma once
@@ -42,12 +42,13 @@ struct {
 
 static __always_inline bool is_later_fragment(const struct packet *p)
 {
-	return p->fragment & bpf_htons(FRAGMENT_OFFSET);
+	return DOOR == DOOR_TC && (p->fragment & bpf_htons(FRAGMENT_OFFSET));
 }
 
 static __always_inline bool is_first_fragment(const struct packet *p)
 {
-	return (p->fragment & bpf_htons(MORE_FRAGMENTS)) && !is_later_fragment(p);
+	return DOOR == DOOR_TC && (p->fragment & bpf_htons(MORE_FRAGMENTS)) &&
+	       !is_later_fragment(p);
 }
 
 static __always_inline struct fragment_key fragment_key_of(const struct packet *p)

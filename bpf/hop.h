@@ -25,10 +25,19 @@ struct hop {
 	__u64 own_mac;
 };
 
+/* Six bytes as four and two: packets and keys lie as they lie. */
+typedef __u32 __attribute__((may_alias, aligned(1))) four_bytes;
+typedef __u16 __attribute__((may_alias, aligned(1))) two_bytes;
+
 static __always_inline __u64 mac_to_u64(const __u8 *mac)
 {
-	return (__u64)mac[0] | (__u64)mac[1] << 8 | (__u64)mac[2] << 16 | (__u64)mac[3] << 24 |
-	       (__u64)mac[4] << 32 | (__u64)mac[5] << 40 | MAC_VALID;
+	return *(const four_bytes *)mac | (__u64)*(const two_bytes *)(mac + 4) << 32 | MAC_VALID;
+}
+
+static __always_inline void put_mac(__u8 *where, __u64 mac)
+{
+	*(four_bytes *)where = mac;
+	*(two_bytes *)(where + 4) = mac >> 32;
 }
 
 /*
@@ -93,9 +102,8 @@ __attribute__((noinline)) int refresh_hop(context *ctx, struct real *real, __u32
 
 /* The way to a real server. True: the routing table was asked for this packet. */
 static __always_inline bool hop_to(context *ctx, const struct settings *s, struct real *real,
-				   struct hop *hop)
+				   __u32 now, struct hop *hop)
 {
-	__u32 now = clock_now();
 	bool stale = !real->hop_checked || !real->hop_interface ||
 		     ((now - real->hop_checked) & CLOCK_MASK) >= s->hop_lifetime;
 
@@ -177,7 +185,7 @@ __attribute__((noinline)) __u32 ask_way_back(context *ctx, __be32 vip, __be32 cl
 
 /* As the connection remembers it. False: it has to be asked for. */
 static __always_inline bool known_way_back(const struct settings *s, const struct found *f,
-					   struct hop *hop)
+					   __u32 now, struct hop *hop)
 {
 	__u32 way = READ_ONCE(f->slot->way_back), number = way & 0xff;
 	const struct gateway *g;
@@ -185,7 +193,7 @@ static __always_inline bool known_way_back(const struct settings *s, const struc
 	/* whoever writes late, when the slot is another connection's, writes an old generation */
 	if (!number || way >> WAY_GENERATION_SHIFT != (f->control >> GENERATION_SHIFT & WAY_MASK))
 		return false;
-	if (((clock_now() - (way >> WAY_CLOCK_SHIFT)) & WAY_MASK) >= s->hop_lifetime)
+	if (((now - (way >> WAY_CLOCK_SHIFT)) & WAY_MASK) >= s->hop_lifetime)
 		return false;
 	g = bpf_map_lookup_elem(&gateways, &number);
 	if (!g)
@@ -200,13 +208,13 @@ static __always_inline bool known_way_back(const struct settings *s, const struc
 
 /* The way to the client of a reply; `f->slot` is 0 for a later fragment. */
 static __always_inline void way_back(context *ctx, const struct settings *s, const struct found *f,
-				     __be32 vip, __be32 client, struct hop *hop)
+				     const struct packet *p, __be32 vip, struct hop *hop)
 {
 	__u32 way;
 
-	if (f->slot && known_way_back(s, f, hop))
+	if (f->slot && known_way_back(s, f, p->now, hop))
 		return;
-	way = ask_way_back(ctx, vip, client, f->control, hop);
+	way = ask_way_back(ctx, vip, p->flow.destination.word[3], f->control, hop);
 	if (f->slot)
 		f->slot->way_back = way;
 }

@@ -14,6 +14,7 @@
 #define MORE_FRAGMENTS 0x2000
 #define DONT_FRAGMENT 0x4000
 #define FTP_DATA 20
+#define CLOCK_MASK 0xffffff
 
 /* A TCP packet's event, in the order in which the kernel tests the flags (spec ipvs 3.2). */
 enum event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
@@ -38,15 +39,26 @@ struct packet {
 	__u16 l4;      /* offset of the TCP or UDP header in the frame */
 	__u16 headers; /* bytes of IP and L4 header: what every segment carries */
 	__u32 length;  /* of the IP packet */
+	__u32 now;     /* clock units */
 	__u8 tos;
 	__u8 ttl;
 	__be16 fragment; /* flags and offset as on the wire */
 	__be16 id;
 };
 
+static __always_inline __u32 clock_now(void)
+{
+	return bpf_jiffies64() >> CLOCK_SHIFT & CLOCK_MASK;
+}
+
 static __always_inline struct address mapped(__be32 ip4)
 {
 	return (struct address){ .word = { 0, 0, bpf_htonl(0xffff), ip4 } };
+}
+
+static __always_inline bool is_mapped(const struct address *a)
+{
+	return !a->half[0] && a->word[2] == bpf_htonl(0xffff);
 }
 
 static __always_inline __u8 tcp_event(const struct tcphdr *tcp)
@@ -109,6 +121,9 @@ static __always_inline bool parse_ipv6(const struct ipv6hdr *ip, const void *end
 	p->flow.protocol = ip->nexthdr;
 	p->flow.source = *(const struct address *)&ip->saddr;
 	p->flow.destination = *(const struct address *)&ip->daddr;
+	/* on the wire nobody is ::ffff:a.b.c.d (RFC 4942 2.2): here that is an IPv4 address */
+	if (is_mapped(&p->flow.source) || is_mapped(&p->flow.destination))
+		return false;
 	p->l4 = ETH_LEN + sizeof(*ip);
 	p->length = payload ? payload + sizeof(*ip) : 0;
 	p->ttl = ip->hop_limit;
@@ -128,6 +143,7 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 
 	if ((void *)(ip + 1) > end)
 		return false;
+	p->now = clock_now();
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(data + ETH_LEN, end, p);
 	if (eth->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl < 5)

@@ -16,6 +16,11 @@ typedef struct __sk_buff context;
 
 char _license[] SEC("license") = "GPL";
 
+static __always_inline bool is_for_us(context *ctx)
+{
+	return true; /* onevip_tc looked before all else */
+}
+
 static __always_inline int not_ours(void)
 {
 	return TC_ACT_UNSPEC; /* the next program on this hook goes on: TC_ACT_OK would hide it */

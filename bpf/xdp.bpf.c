@@ -21,6 +21,17 @@ char _license[] SEC("license") = "GPL";
 /* Written by user space. Where it is wrong, tc does the work. */
 MAP_ARRAY(own_macs, struct own_mac, XDP_PLACES, BPF_F_MMAPABLE);
 
+/* A driver in promiscuous mode, or one without a filter, also brings what is for other machines. */
+static __always_inline bool is_for_us(context *ctx)
+{
+	__u32 interface = ctx->ingress_ifindex, place = interface % XDP_PLACES;
+	const struct own_mac *own = bpf_map_lookup_elem(&own_macs, &place);
+	const struct ethhdr *eth = (void *)(long)ctx->data;
+
+	return (void *)(eth + 1) <= (void *)(long)ctx->data_end && own &&
+	       own->interface == interface && own->mac == mac_to_u64(eth->h_dest);
+}
+
 static __always_inline int not_ours(void)
 {
 	return XDP_PASS;
@@ -115,23 +126,13 @@ static __always_inline int send(context *ctx, const struct hop *hop)
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
-	for (int i = 0; i < ETH_ALEN; i++) {
-		eth->h_dest[i] = hop->mac >> 8 * i;
-		eth->h_source[i] = hop->own_mac >> 8 * i;
-	}
-	return bpf_redirect(hop->interface, 0);
+	put_mac(eth->h_dest, hop->mac);
+	put_mac(eth->h_source, hop->own_mac);
+	/* a director with one leg: back to where it came from, which costs less */
+	return hop->interface == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(hop->interface, 0);
 }
 
 #include "director.h"
-
-/* A driver in promiscuous mode, or one without a filter, also brings what is for other machines. */
-static __always_inline bool is_for_us(context *ctx, const struct ethhdr *eth)
-{
-	__u32 interface = ctx->ingress_ifindex, place = interface % XDP_PLACES;
-	const struct own_mac *own = bpf_map_lookup_elem(&own_macs, &place);
-
-	return own && own->interface == interface && own->mac == mac_to_u64(eth->h_dest);
-}
 
 SEC("xdp")
 int onevip_xdp(context *ctx)
@@ -140,8 +141,7 @@ int onevip_xdp(context *ctx)
 	struct packet p = {};
 
 	/* fragments need the tc door */
-	if (!parse(data, end, &p) ||
-	    (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)) || !is_for_us(ctx, data))
+	if (!parse(data, end, &p) || (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)))
 		return not_ours();
 	if (!p.length || ETH_LEN + p.length > (__u32)((long)end - (long)data))
 		return not_ours();
