@@ -51,6 +51,7 @@ static long open_one(__u32 nr, struct order *o)
 		return 1;
 	f.source.word[3] = bpf_htonl(CLIENTS | (flow & 0xffff));
 	n.hash = hash_of_flow(s, &f, SIDE_VIP);
+	n.word = SEARCH_AGAIN;
 	n.real = flow % o->reals;
 	if (o->state == TCP_ESTABLISHED)
 		n.bits |= ACTIVE;

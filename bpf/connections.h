@@ -40,8 +40,11 @@
 #define SEEN_SHIFT 40
 #define SEEN_MASK (0xffffffULL << SEEN_SHIFT)
 
+/* The word of a home bucket, in its slot 0: lock:1, overflow:24, version:32 */
 #define INSERT_LOCK 1ULL
-#define ONE_OVERFLOW 256ULL
+#define ONE_OVERFLOW (1ULL << 8)
+#define OVERFLOW_MASK 0xffffff00ULL
+#define ONE_VERSION (1ULL << 32) /* moves on whenever the lock is opened */
 #define CHOICES 3 /* buckets in which a connection may lie */
 #define TOUCH_TRIES 4
 
@@ -59,9 +62,13 @@ typedef __u64 __attribute__((may_alias)) eight_bytes;
 /* Which address of a connection the far end of a packet is compared with. */
 enum side { SIDE_VIP, SIDE_REAL };
 
+/* What find() found; or, when it found nothing, what create() goes on from. */
 struct found {
 	struct connection *slot;
 	__u64 control; /* as it was read */
+	__u64 hash;
+	__u64 word; /* of the home bucket, before it was searched */
+	__u32 tables;
 	__u32 table;
 };
 
@@ -272,7 +279,7 @@ static __always_inline long look_everywhere(const struct settings *s, const stru
 				return where_is(table, index,
 						((__u64)c - (__u64)b) / sizeof(*c));
 			/* nothing of this home lies elsewhere */
-			if (!choice && READ_ONCE(b->slot[0].word) < ONE_OVERFLOW)
+			if (!choice && !(READ_ONCE(b->slot[0].word) & OVERFLOW_MASK))
 				break;
 		}
 	}
@@ -299,15 +306,23 @@ static __always_inline bool find(const struct settings *s, const struct flow *f,
 	__u32 tables = tables_in_use(s), table = table_for_new(tables);
 	__u64 hash = hash_of_flow(s, f, side);
 	struct bucket *home = home_of(s, hash, table);
+	__u64 word;
 	long where;
 
 	if (!home)
 		return false;
+	word = READ_ONCE(home->slot[0].word);
+	barrier();
+	if (side == SIDE_VIP) { /* a new connection goes on from here */
+		found->hash = hash;
+		found->tables = tables;
+		found->word = word;
+	}
 	found->table = table;
 	found->slot = find_in(home, f, hash, side, &found->control);
 	if (found->slot)
 		return true;
-	if (READ_ONCE(home->slot[0].word) < ONE_OVERFLOW && !is_searched(tables, table ^ 1))
+	if (!(word & OVERFLOW_MASK) && !is_searched(tables, table ^ 1))
 		return false;
 	where = search(f, hash, side, tables, &found->control);
 	found->table = table_of(where);

@@ -26,20 +26,12 @@
 #include "hop.h"
 #include "insert.h"
 #include "schedule.h"
+#include "service.h"
 
 #define NOT_A_SERVICE (-2)
 #define TABLE_FULL (-3)
 #define TABLE_BUSY (-4)
 #define IPIP_OVERHEAD 20
-
-static __always_inline struct service *find_service(const struct packet *p)
-{
-	struct service_key key = { .vip = p->flow.destination, .port = p->flow.destination_port,
-				   .protocol = p->flow.protocol };
-	__u32 *id = bpf_map_lookup_elem(&service_ids, &key);
-
-	return id ? bpf_map_lookup_elem(&services, id) : 0;
-}
 
 /*
  * A packet without a connection: find its service and choose a real server. Returns its index,
@@ -48,20 +40,22 @@ static __always_inline struct service *find_service(const struct packet *p)
  */
 __attribute__((noinline)) long choose(const struct packet *p)
 {
-	struct service *service = p ? find_service(p) : 0;
+	struct settings *s = the_settings();
+	struct service *service = p && s ? find_service(s, p) : 0;
 
 	return service ? schedule(service) : NOT_A_SERVICE;
 }
 
 /*
- * Makes the connection. Returns the index of its real server: the chosen one, or another when
+ * Makes the connection; what find() found instead tells hash, word and tables. Returns the index of its real server: the chosen one, or another when
  * a second CPU was first; or TABLE_FULL or TABLE_BUSY.
  */
-__attribute__((noinline)) long remember(const struct packet *p, __u32 chosen)
+__attribute__((noinline)) long remember(const struct packet *p, __u32 chosen, __u64 hash,
+					 __u64 word, __u32 tables)
 {
 	struct settings *s = the_settings();
 	struct real *real = real_at(chosen);
-	struct newcomer new = { .real = chosen };
+	struct newcomer new = { .hash = hash, .word = word, .tables = tables, .real = chosen };
 	struct found earlier = {};
 	__u8 column, state;
 
@@ -70,7 +64,6 @@ __attribute__((noinline)) long remember(const struct packet *p, __u32 chosen)
 	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
 	state = next_state(p, column, TCP_NONE);
 	new.flow = &p->flow;
-	new.hash = hash_of_flow(s, &p->flow, SIDE_VIP);
 	new.bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
 	if (column == IN_ONLY)
 		new.bits |= NO_OUTPUT;
@@ -251,16 +244,16 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 }
 
 /* A packet that finds no connection: opened, or why not. True: *way leads on. */
-static __always_inline bool opened(const struct packet *p, struct way *way, struct real **real,
-				   long *refusal)
+static __always_inline bool opened(const struct packet *p, const struct found *nothing,
+				   struct way *way, struct real **real, long *refusal)
 {
 	long chosen = choose(p), kept = chosen;
 
 	if (chosen >= 0)
-		kept = remember(p, chosen);
+		kept = remember(p, chosen, nothing->hash, nothing->word, nothing->tables);
 	for (__u32 i = 0; i < EVICT_TRIES && kept == TABLE_FULL; i++) {
 		evict(&p->flow);
-		kept = remember(p, chosen);
+		kept = remember(p, chosen, nothing->hash, SEARCH_AGAIN, 0);
 	}
 	if (kept < 0) {
 		*refusal = kept;
@@ -324,7 +317,7 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 	if (kind == UNKNOWN) {
 		if (!p->opens || !to_us)
 			return not_ours();
-		if (!opened(p, &way, &real, &refusal))
+		if (!opened(p, &connection, &way, &real, &refusal))
 			return turn_away(ctx, p, refusal);
 		kind = REQUEST;
 	}

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "maps.h"
+#include "connections.h"
 
 static __always_inline const struct address_filter *the_filter(void)
 {

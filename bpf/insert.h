@@ -4,7 +4,9 @@
  *
  * The home bucket is locked in every table that is searched, in the order of the tables: so two
  * CPUs with the same key exclude each other, also while one of them has not seen yet that a table
- * came or went: engines/bpf/tables.py waits between its steps (tests/model proves it). When no place is free the newcomer takes one: of an
+ * came or went: engines/bpf/tables.py waits between its steps (tests/model proves it). The search
+ * is not made again when the bucket's word is still what it was before find() searched: its version
+ * says that nobody has inserted since. When no place is free the newcomer takes one: of an
  * expired connection, else of the oldest inactive, else of the oldest half-open one. Established
  * connections and templates are never evicted.
  */
@@ -25,8 +27,12 @@ struct newcomer {
 	const struct flow *flow;
 	__u64 bits; /* of the control word: ACTIVE, state, method, NO_OUTPUT, TEMPLATE */
 	__u64 hash;
+	__u64 word; /* of the home bucket before it was searched, or SEARCH_AGAIN */
+	__u32 tables; /* that were searched then */
 	__u32 real;
 };
+
+#define SEARCH_AGAIN INSERT_LOCK /* no word to go on from is locked */
 
 /* What a connection is worth to a newcomer: what ends it, then its age. 0: it stays. */
 static __always_inline __u64 worth(const struct settings *s, const struct connection *c,
@@ -130,7 +136,7 @@ static __always_inline bool lock(struct bucket *home)
 
 static __always_inline void unlock(struct bucket *home)
 {
-	__sync_fetch_and_add(&home->slot[0].word, -INSERT_LOCK);
+	__sync_fetch_and_add(&home->slot[0].word, ONE_VERSION - INSERT_LOCK);
 }
 
 /* A free slot, at home if there is one. */
@@ -181,22 +187,13 @@ static __always_inline bool claim(struct connection *c, __u64 old, struct bucket
 	return true;
 }
 
-/* What create() does under the locks. */
+/* Under the locks, when it is known that the connection is nowhere. */
 static __always_inline enum inserted settle(const struct settings *s, const struct newcomer *n,
-					    __u32 tables, struct bucket *home, struct found *other)
+					    __u32 table, struct bucket *home)
 {
-	__u32 table = table_for_new(tables);
-	__u64 control = 0;
-	long where;
-
-	where = look_everywhere(s, n->flow, n->hash, SIDE_VIP, tables, &other->control);
-	if (where >= 0) {
-		other->slot = slot_at(where);
-		other->table = table_of(where);
-		return EXISTS;
-	}
 	for (__u32 i = 0; i < PLACE_TRIES; i++) {
 		bool away = false;
+		__u64 control = 0;
 		struct connection *c = free_slot(s, n->hash, table, &control, &away);
 
 		if (!c)
@@ -208,8 +205,21 @@ static __always_inline enum inserted settle(const struct settings *s, const stru
 	return NO_LOCK;
 }
 
+/* Under the locks: nothing, or where the connection is. */
+static __always_inline bool search_again(const struct settings *s, const struct newcomer *n,
+					 __u32 tables, struct found *other)
+{
+	long where = look_everywhere(s, n->flow, n->hash, SIDE_VIP, tables, &other->control);
+
+	if (where < 0)
+		return false;
+	other->slot = slot_at(where);
+	other->table = table_of(where);
+	return true;
+}
+
 /*
- * Remembers a new connection. EXISTS: another CPU was first, *other is where. NO_PLACE: all
+ * Remembers a new connection. EXISTS: another CPU was first, *other is to be touched. NO_PLACE: all
  * buckets are full, evict() helps. NO_LOCK: other CPUs are at work there.
  */
 static __always_inline enum inserted create(const struct settings *s, const struct newcomer *n,
@@ -217,22 +227,31 @@ static __always_inline enum inserted create(const struct settings *s, const stru
 {
 	__u32 tables = tables_in_use(s), table = table_for_new(tables);
 	struct bucket *home = home_of(s, n->hash, table), *first = home, *second = 0;
+	bool again = true;
 	enum inserted outcome = NO_LOCK;
 
+	if (!home)
+		return NO_LOCK;
 	if (is_searched(tables, table ^ 1)) {
 		second = home_of(s, n->hash, table ^ 1);
 		if (table) {
 			first = second;
 			second = home;
 		}
+	} else if (tables == n->tables && !(n->word & INSERT_LOCK)) {
+		again = CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) != n->word;
 	}
-	if (!home || !first || !lock(first))
+	if (again && (!first || !lock(first)))
 		return NO_LOCK;
 	if (!second || lock(second)) {
-		outcome = settle(s, n, tables, home, other);
+		if (again && search_again(s, n, tables, other))
+			outcome = EXISTS;
+		else
+			outcome = settle(s, n, table, home);
 		if (second)
 			unlock(second);
 	}
-	unlock(first);
+	if (first)
+		unlock(first);
 	return outcome;
 }

@@ -107,6 +107,21 @@ static long walk_chunk(__u32 step, struct walk *w)
 	return 0;
 }
 
+/* Mostly the next member has the weight: that is seen without a walk. */
+static __always_inline bool next_in_turn(struct walk *w)
+{
+	struct chunk *chunk = w->chunk < w->chunks ? chunk_at(w->list + w->chunk) : 0;
+	__u32 member = w->member;
+
+	asm volatile("" : "+r"(member)); /* what is tested is what is used, for the verifier */
+	if (!chunk || member >= MEMBERS_PER_CHUNK || chunk->member[member].weight < w->weight)
+		return false;
+	w->real = chunk->member[member].real;
+	w->member = member + 1;
+	w->found = true;
+	return true;
+}
+
 /*
  * rr is wrr with a bar of 1 that is never lowered. Two rounds always suffice: the heaviest
  * member reaches every bar.
@@ -139,7 +154,8 @@ static __always_inline long round_robin(struct service *service, __u32 list,
 			w.weight = w.max_weight;
 		w.chunk = index / MEMBERS_PER_CHUNK;
 		w.member = index - w.chunk * MEMBERS_PER_CHUNK;
-		LOOP(2 * w.chunks, walk_chunk, &w);
+		if (!next_in_turn(&w))
+			LOOP(2 * w.chunks, walk_chunk, &w);
 		if (!w.found)
 			return NO_REAL_SERVER;
 		next = position_of(list, w.chunk * MEMBERS_PER_CHUNK + w.member,

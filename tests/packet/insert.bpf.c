@@ -55,6 +55,7 @@ __attribute__((noinline)) int insert_one(const struct flow *f)
 	if (!f || !o || !s)
 		return -1;
 	n.hash = hash_of_flow(s, f, SIDE_VIP);
+	n.word = SEARCH_AGAIN;
 	n.bits = o->bits;
 	n.real = o->real;
 	return create(s, &n, &other);

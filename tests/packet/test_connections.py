@@ -397,3 +397,15 @@ def test_many_clients_each_have_their_own(director: Director) -> None:
     with director.counted(gate=len(ports)):
         for port in ports:
             director(from_client("A", port))
+
+
+def test_a_real_server_may_be_a_client(director: Director) -> None:
+    """It is searched for as a request and as a reply; the connection lies where requests look."""
+    director.add_service("rr")
+    director.add(OTHER_REAL, MASQ)
+    director.add(REAL, MASQ)
+    to_vip = eth_back(REAL) / ip4(REAL, VIP, ttl=64)
+    with director.counted(new_connections=1, masq=3):
+        for flags in ("S", "A", "PA"):
+            director(to_vip / tcp(40000, 80, flags))
+    assert director.connections() == 1

@@ -294,7 +294,7 @@ def words_of(tc: Director) -> tuple[int, Counter[tuple[int, int]]]:
     for number, table in enumerate(tc.plane.tables.open()):
         words = table._words[1::step].tolist()
         locks += sum(word & 1 for word in words)
-        overflow += Counter({(number, at): word >> 8 for at, word in enumerate(words)})
+        overflow += Counter({(number, at): word >> 8 & 0xFFFFFF for at, word in enumerate(words)})
     return locks, overflow
 
 

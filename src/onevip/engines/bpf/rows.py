@@ -45,7 +45,7 @@ class Rows:
 
     def service_index(self, key: ServiceKey) -> int:
         index = self.plane.service_ids.get(key_bytes(key))
-        if index is None:
+        if index is None or self.plane.services.get(index, "state") != SlotState.SLOT_USED:
             raise UnknownService(f"{key} is not in the table")
         return index
 

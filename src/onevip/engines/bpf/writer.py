@@ -109,11 +109,11 @@ class Writer(Rows):
     def delete_service(self, change: DeleteService) -> None:
         index = self.service_index(change.service)
         members = self.list_of(index).members
+        self.plane.services.set(index, "state", SlotState.SLOT_FREE)  # to the programs it is gone
         self.plane.service_ids.delete(key_bytes(change.service))
         self.plane.services.set(index, "list", 0)
         for member in members:
             self._leave(member.real)
-        self.plane.services.set(index, "state", SlotState.SLOT_FREE)
         self.rebuild_filter()
 
     def clear(self, change: Clear) -> None:
@@ -357,7 +357,13 @@ class Writer(Rows):
     def repair(self) -> None:
         """After a writer was killed: free what no list and no key names, watch what is in force."""
         services, reals = self.plane.services, self.plane.reals
-        named = {self.plane.service_ids.get(key) for key in self.plane.service_ids.keys()}  # noqa: SIM118 - no dict
+        named: set[int] = set()
+        for key in self.plane.service_ids.keys():  # noqa: SIM118 - no dict
+            index = self.plane.service_ids.get(key)
+            if index is not None and services.get(index, "state") == SlotState.SLOT_USED:
+                named.add(index)
+            else:  # it was being deleted
+                self.plane.service_ids.delete(key)
         for index in range(self.plane.settings.get(0, "services_used")):
             if index not in named:
                 services.set(index, "list", 0)
