@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,13 @@ def serve(cluster: Cluster) -> None:
     cluster.write_file()
     cluster.start_daemon()
     wait_for(lambda: weights(cluster) == {"rs1": 2, "rs2": 2}, "weights", cluster)
+
+
+def kill_daemon(cluster: Cluster) -> None:
+    """KILL: it does nothing more."""
+    assert cluster.daemon is not None
+    os.kill(cluster.daemon.pid, signal.SIGKILL)
+    cluster.daemon.wait()
 
 
 def weights(cluster: Cluster) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netns.clusters import door_counters, prefix, serve, wait_for, weights
+from netns.clusters import door_counters, kill_daemon, prefix, serve, wait_for, weights
 from netns.wrk import load
 from onevip.lab import Cluster
 from onevip.lab.cluster import MACS, PAGES, REAL_SERVERS, VIP
@@ -24,12 +24,6 @@ def gate() -> Iterator[Cluster]:
     with Cluster("gate", prefix()) as cluster:
         serve(cluster)
         yield cluster
-
-
-def kill_daemon(cluster: Cluster) -> None:
-    assert cluster.daemon is not None
-    os.kill(cluster.daemon.pid, signal.SIGKILL)
-    cluster.daemon.wait()
 
 
 @pytest.mark.parametrize("header", ["Connection: keep-alive", "Connection: close"])

@@ -38,6 +38,7 @@ def load(cluster: Cluster, seconds: int, *options: str) -> Iterator[Load]:
         yield result
     except BaseException:
         process.kill()
+        process.communicate()
         raise
     result.report = process.communicate(timeout=seconds + 20)[0].decode()
     result.errors = re.findall(r".*(?:Socket errors|Non-2xx|unable).*", result.report)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from scapy.utils import mac2str
 
-from onevip.engines.bpf import BpfEngine, loader, pins
+from onevip.engines.bpf import BpfEngine, libbpf, loader, pins
 from onevip.engines.bpf.doors import Doors, interface
 from onevip.model import (
     AddRealServer,
@@ -88,6 +88,34 @@ def test_loading_anew_leaves_no_descriptors(engine: BpfEngine) -> None:
     for _ in range(3):
         all_of_it()
     assert descriptors() == before
+
+
+def test_a_limit_of_connections_ends_with_the_data_plane(engine: BpfEngine) -> None:
+    with pytest.raises(DataplaneError, match="there is no connection table here yet"):
+        engine.set_limit(1000)
+    engine.apply([AddService(WEB, "rr")])
+    assert engine.set_limit(1000).limit == BpfEngine().room().limit == 1000
+    BpfEngine().unload()
+    with pytest.raises(DataplaneError, match="there is no connection table here yet"):
+        engine.room()
+    engine.apply([AddService(WEB, "rr")])
+    assert engine.room().limit == 1 << 20
+
+
+def test_a_sweeper_that_stands_still_is_told(engine: BpfEngine) -> None:
+    engine.apply([AddService(WEB, "rr")])
+    assert not engine.room().stands_still
+    plane = loader.find()
+    assert plane is not None
+    timer = libbpf.get_pinned(plane.path / "maps" / "sweeper")
+    libbpf.map_update(timer, bytes(4), bytes(16))  # this cancels the timer
+    os.close(timer)
+    time.sleep(1.1)
+    assert engine.room().stands_still
+    engine.upkeep()
+    assert engine.upkeep() == ["the sweeper stood still: its timer was started again"]
+    time.sleep(0.1)
+    assert not engine.room().stands_still
 
 
 def test_loading_that_fails_leaves_no_descriptors(

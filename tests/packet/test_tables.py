@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
-from onevip.engines.bpf import libbpf, tables
+from onevip.engines.bpf import BpfEngine, libbpf, tables
 from onevip.engines.bpf.codec import packed
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import TcpState
@@ -311,6 +311,96 @@ def test_a_million_connections_fit(tc: Director, inserter: Inserter) -> None:
     assert said.get("no place", 0) < (1 << 20) / 10_000
     assert inserter.found(1 << 20) == said["inserted"]
     assert within(8, lambda: tc.plane.tables.room().live[0] == said["inserted"])
+
+
+# Its limit, and what is told of it.
+
+
+def retired(tc: Director) -> bool:
+    """The old table's connections end, and it goes."""
+    tc.set_timeouts(1)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.RETIRE)
+    tc.set_timeouts(FOREVER)
+    return tc.plane.tables.retire()
+
+
+def test_a_limit_that_is_raised_after_growing_makes_it_grow_again(
+    tc: Director, inserter: Inserter
+) -> None:
+    tc.engine.set_limit(100_000)
+    tc.engine.grow()
+    assert tc.plane.tables.retire()
+    assert tc.plane.tables.room().slots == (262_144,)
+    inserter.insert(90_000)
+    assert within(5, lambda: tc.plane.tables.room().live[0] > 78_643)
+    assert tc.engine.make_room() == []
+    grown = tc.engine.set_limit(1 << 20)
+    assert [table.slots for table in grown.tables] == [2 << 20, 262_144], "it asks for it"
+    assert inserter.insert(180_000) == {"exists": 90_000, "inserted": 90_000}
+    tc.engine.set_limit(1 << 22)
+    assert tc.engine.make_room() == [], "two tables at most"
+    assert tc.plane.tables.room().slots == (2 << 20, 262_144)
+    assert retired(tc)
+    assert tc.engine.make_room() == []
+    assert tc.plane.tables.room().slots == (2 << 20,), "no load asks for it"
+    assert tc.engine.grow().tables[0].slots == 8 << 20
+
+
+def test_a_limit_that_is_lowered_takes_nothing_away(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tc.engine.grow()
+    assert tc.plane.tables.retire()
+    inserter.insert(20_000)
+    assert within(5, lambda: tc.plane.tables.room().live == (20_000,))
+    monkeypatch.setattr("onevip.engines.bpf.engine.SHRINK_AFTER_S", -1.0)
+    for limit in (100_000, 1):
+        tc.engine.set_limit(limit)
+        assert tc.engine.make_room() == tc.engine.make_room() == []
+        with pytest.raises(DataplaneError, match="2,097,152 slots are enough for"):
+            tc.engine.grow()
+    assert tc.plane.tables.room().slots == (2 << 20,)
+    assert inserter.found(20_000) == 20_000
+
+
+def test_a_limit_survives_the_daemon_and_its_upgrade(tc: Director) -> None:
+    tc.engine.set_limit(12_345)
+    tc.plane.settings.set(0, "build", 1)  # as if another version had loaded it
+    daemon = BpfEngine()
+    assert "replaced" in daemon.adopt()[0]
+    assert BpfEngine().room().limit == 12_345
+
+
+def test_only_one_growth_at_a_time(tc: Director, inserter: Inserter) -> None:
+    inserter.insert(10)
+    tc.engine.grow()
+    with pytest.raises(DataplaneError, match="it is on its way, new connections go to a table of"):
+        tc.engine.grow()
+    assert tc.plane.tables.room().slots == (2 << 20, 131_072)
+
+
+def test_room_tells_what_the_table_holds_and_whom_it_refused(
+    tc: Director, inserter: Inserter
+) -> None:
+    before = tc.engine.room()
+    assert [table.memory_bytes for table in before.tables] == [8 << 20]
+    settled(tc, inserter, [CLOSING])
+    arrives(tc)  # in its place
+    for refused in range(3):
+        tc(eth() / ip4(f"10.0.64.{10 + refused}", VIP, ttl=64) / tcp(40000, 80, "S"))
+    assert within(5, lambda: tc.engine.room().tables[0].live == 24)
+    now = tc.engine.room()
+    assert now.evicted_inactive - before.evicted_inactive == 1
+    assert now.evicted_half_open - before.evicted_half_open == 3
+    inserter.insert(24, client="10.9.0.0", client_port=40001)  # another three buckets
+    tc(eth() / ip4(CLIENT, VIP, ttl=64) / tcp(40001, 80, "S"))
+    now = tc.engine.room()
+    assert now.table_full - before.table_full == 1
+    assert now.table_busy == before.table_busy
+    tc.set_timeouts(1)
+    assert within(5, lambda: tc.engine.room().expired - now.expired == 48)
+    assert not tc.engine.room().stands_still
+    assert now.ticks < tc.engine.room().ticks
 
 
 # Killed between two steps: the next one goes on.

@@ -1,4 +1,4 @@
-"""`onevip connections`: the connection table as lines, as JSON, or counted."""
+"""`onevip connections`: the connection table as lines, as JSON, or counted; its room."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 
-from onevip.command import connection_filter
+from onevip.command import connection_filter, room
 from onevip.command.environment import Environment
-from onevip.engines.base import LineFormat
+from onevip.engines.base import Engine, LineFormat
 from onevip.model import ConnectionKind, Protocol, RealServerKey, ServiceKey, UsageError
 
 WIDTH = len("255.255.255.255:65535")
@@ -18,9 +18,15 @@ HEADER = (
 
 
 def main(argv: list[str], environment: Environment | None = None) -> int:
-    """Print connections, or count them; the exit status. Raises OnevipError."""
+    """Print connections, count them, or their room; the exit status. Raises OnevipError."""
     environment = environment or Environment()
     arguments = _parser().parse_args(argv)
+    _refuse_what_does_not_go_together(arguments)
+    if arguments.room or arguments.grow or arguments.limit is not None:
+        environment.stdout.writelines(
+            f"{line}\n" for line in _about_room(arguments, environment.engine())
+        )
+        return 0
     if arguments.count and arguments.json:
         raise UsageError("connections: --count is a table, --json is for lines: leave one out")
     wanted = connection_filter.read(
@@ -53,7 +59,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--count", action="store_true", help="only count: by state, service and real server"
     )
+    parser.add_argument(
+        "--room", action="store_true", help="how full the table is, and who found no room"
+    )
+    parser.add_argument(
+        "--limit", metavar="N", help="set the number of connections that the table grows for"
+    )
+    parser.add_argument(
+        "--grow", action="store_true", help="let it grow now: onevip run does so by itself"
+    )
     return parser
+
+
+def _refuse_what_does_not_go_together(arguments: argparse.Namespace) -> None:
+    about_room = [f"--{name}" for name in ("room", "limit", "grow") if vars(arguments)[name]]
+    others = ("client", "service", "real", "state", "count")
+    about_connections = [f"--{name}" for name in others if vars(arguments)[name]]
+    if about_room and about_connections:
+        raise UsageError(
+            f"connections: {about_room[0]} is about the whole table: leave"
+            f" {about_connections[0]} out"
+        )
+    if arguments.room and len(about_room) > 1:
+        raise UsageError(f"connections: --room only shows: give {about_room[1]} alone")
+    if arguments.json and about_room and not arguments.room:
+        raise UsageError(f"connections: {about_room[0]} answers in words: leave --json out")
+
+
+def _about_room(arguments: argparse.Namespace, engine: Engine) -> Iterator[str]:
+    if arguments.limit is not None:
+        limit = room.read_limit(arguments.limit)
+        before = engine.room()
+        after = engine.set_limit(limit)
+        yield room.limited(after) if len(after.tables) <= len(before.tables) else room.grown(after)
+    if arguments.grow:
+        yield room.grown(engine.grow())
+    if arguments.room:
+        yield from [room.as_json(engine.room())] if arguments.json else room.shown(engine.room())
 
 
 def _table_head(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Protocol
 
+from onevip.engines.room import RoomReport
 from onevip.model import (
     Change,
     Connection,
@@ -101,4 +102,20 @@ class Engine(Protocol):
         self, wanted: ConnectionFilter = EVERY_CONNECTION
     ) -> Counter[ConnectionKind]:
         """The same, only counted."""
+        ...
+
+    def room(self) -> RoomReport:
+        """How full the connection table is. Raises DataplaneError when nothing is loaded."""
+        ...
+
+    def set_limit(self, connections: int) -> RoomReport:
+        """Up to how many connections the table grows; it holds until the engine is unloaded.
+
+        A table that is too full for its size grows at once. Raises DataplaneError out of
+        1..LARGEST_LIMIT and when nothing is loaded.
+        """
+        ...
+
+    def grow(self) -> RoomReport:
+        """Make the table for the limit now. Raises DataplaneError when there is nothing to grow."""
         ...

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from onevip.engines.base import EVERY_CONNECTION, LineFormat, Snapshot
+from onevip.engines.room import RoomReport
 from onevip.model import (
     AddService,
     Change,
@@ -13,6 +15,7 @@ from onevip.model import (
     ConnectionFilter,
     ConnectionKind,
     Counters,
+    DataplaneError,
     EditService,
     OnevipError,
     ServiceKey,
@@ -24,9 +27,10 @@ from onevip.model.connection import count
 
 
 class RememberedConnections:
-    """The connections of an engine that moves none: those that were put in."""
+    """The connections of an engine that moves none, and their room: what was put in."""
 
     held: Iterable[Connection] = ()
+    reported: RoomReport | None = None
 
     def connections(self, wanted: ConnectionFilter = EVERY_CONNECTION) -> Iterator[Connection]:
         return filter(wanted.admits, self.held)
@@ -40,6 +44,23 @@ class RememberedConnections:
         self, wanted: ConnectionFilter = EVERY_CONNECTION
     ) -> Counter[ConnectionKind]:
         return count(self.connections(wanted))
+
+    def room(self) -> RoomReport:
+        if self.reported is None:
+            raise DataplaneError("the connection table", "nothing is loaded")
+        return self.reported
+
+    def set_limit(self, connections: int) -> RoomReport:
+        """The size for the limit is not worked out: it is what was put in."""
+        self.reported = replace(self.room(), limit=connections)
+        return self.reported
+
+    def grow(self) -> RoomReport:
+        room = self.room()
+        if not room.may_grow:
+            raise DataplaneError("growing the connection table", "it has grown")
+        self.reported = replace(room, tables=(room.rules.grown, room.tables[0]))
+        return self.reported
 
 
 class MemoryEngine(RememberedConnections):

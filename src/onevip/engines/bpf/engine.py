@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from onevip.engines.base import EVERY_CONNECTION, CountersByKey, LineFormat, Snapshot
-from onevip.engines.bpf import loader, pins, shapes
+from onevip.engines.bpf import loader, pins, room_report, shapes
 from onevip.engines.bpf.codec import SCHEDULERS, scheduler_number
 from onevip.engines.bpf.doors import Door, Doors, interface, interfaces
 from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.rows import Rows
 from onevip.engines.bpf.tables import SHRINK_AFTER_S, Step
 from onevip.engines.bpf.writer import Writer
+from onevip.engines.room import RoomReport
 from onevip.model import (
     AddService,
     Change,
@@ -26,6 +27,7 @@ from onevip.model import (
     Connection,
     ConnectionFilter,
     ConnectionKind,
+    DataplaneError,
     ServiceKey,
     Table,
     UnknownService,
@@ -106,6 +108,34 @@ class BpfEngine:
 
         plane = self._plane()
         return None if plane is None else Reader(plane, wanted)
+
+    # Their room.
+
+    def room(self) -> RoomReport:
+        return room_report.of(self._loaded())
+
+    def set_limit(self, connections: int) -> RoomReport:
+        with pins.writer_lock():
+            plane = self._loaded()
+            plane.tables.set_limit(connections)
+            self._take(plane, plane.tables.room().step())
+            return room_report.of(plane)
+
+    def grow(self) -> RoomReport:
+        with pins.writer_lock():
+            plane = self._loaded()
+            if not plane.tables.grow():
+                raise DataplaneError("growing the connection table", plane.tables.why_not_grow())
+            return room_report.of(plane)
+
+    def _loaded(self) -> DataPlane:
+        plane = self._plane()
+        if plane is None:
+            raise DataplaneError(
+                "there is no connection table here yet",
+                "the first service makes it: onevip ipvsadm -A, or onevip run",
+            )
+        return plane
 
     def door_counters(self) -> dict[str, dict[str, int]]:
         """What happened at each door since it was loaded, by the names of shapes.h."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from onevip.engines.bpf import libbpf, shapes
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import Limits
+from onevip.engines.room import LARGEST_LIMIT
 from onevip.model import DataplaneError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ SLOT_BYTES = shapes.CONNECTION.size
 BUCKET_BYTES = SLOT_BYTES * Limits.WAYS
 FIRST_SLOTS = int(Limits.FIRST_BUCKETS * Limits.WAYS)
 DEFAULT_LIMIT = 1 << 20  # connections
-#: 2^24: a table of 2 GiB, which the sweeper walks in 16 seconds.
-LARGEST_LIMIT = 1 << 24
 #: Grow at three tenths: half full is reached a second later at 26,000 new connections a second.
 GROW_ABOVE = 0.3
 #: Shrink when the first table would be filled to a tenth, and has been so for this long.
@@ -54,12 +53,13 @@ class Step(Enum):
 class Room:
     """The tables as they are: `slots` of each that is in use, the one for new connections first.
 
-    `live` are the sweeper's counts of the last second, `limit` the connections that the table
-    grows for.
+    `counted` is what the sweeper found in its last round, `live` the same or what its newest
+    sixteenth promises; `limit` the connections that the table grows for.
     """
 
     slots: tuple[int, ...]
     live: tuple[int, ...]
+    counted: tuple[int, ...]
     limit: int
 
     def __str__(self) -> str:
@@ -106,20 +106,24 @@ class Tables:
         return (new, *old)
 
     def room(self) -> Room:
-        buckets = self._plane.settings.get_many(0, "buckets")
+        in_use, buckets = self._in_use(), self._plane.settings.get_many(0, "buckets")
         return Room(
-            tuple(buckets[table] * Limits.WAYS for table in self._in_use()),
-            tuple(self._live(table) for table in self._in_use()),
+            tuple(buckets[table] * Limits.WAYS for table in in_use),
+            tuple(self._live(table) for table in in_use),
+            tuple(sum(self._segments(table)) for table in in_use),
             self._plane.settings.get(0, "limit"),
         )
 
     def _live(self, table: int) -> int:
         """As of the last second, or what its newest sixteenth promises: a flood comes fast."""
-        report = self._plane.report
-        segments = report.get_many(0, "segment")[table * Limits.SEGMENTS :][: Limits.SEGMENTS]
+        report, segments = self._plane.report, self._segments(table)
         buckets = self._plane.settings.get_many(0, "buckets")[table]
         newest = report.get_many(0, "cursor")[table] * Limits.SEGMENTS // buckets - 1
         return int(max(sum(segments), Limits.SEGMENTS * segments[newest]))
+
+    def _segments(self, table: int) -> tuple[int, ...]:
+        held = self._plane.report.get_many(0, "segment")
+        return held[table * Limits.SEGMENTS :][: Limits.SEGMENTS]
 
     def open(self, *, writable: bool = False) -> list[MappedArray]:
         """The slots of each table in use, the one for new connections first. Needs no lock."""
@@ -151,8 +155,22 @@ class Tables:
         self._plane.settings.set(0, "limit", connections)
 
     def grow(self) -> bool:
-        """New connections go to a table for the limit. False: there are two tables already."""
-        return self._turn(slots_for(self._plane.settings.get(0, "limit")))
+        """New connections go to a table for the limit.
+
+        False: there are two tables already, or the one there is is as large.
+        """
+        slots = slots_for(self._plane.settings.get(0, "limit"))
+        return slots > self.room().slots[0] and self._turn(slots)
+
+    def why_not_grow(self) -> str:
+        """What there is to do instead, in words."""
+        room = self.room()
+        if len(room.slots) > 1:
+            return f"it is on its way, {room}: first these must end"
+        return (
+            f"its {room.slots[0]:,} slots are enough for {room.limit:,} connections:"
+            " raise the limit first, onevip connections --limit"
+        )
 
     def shrink(self) -> bool:
         """New connections go to a table of the first size."""
