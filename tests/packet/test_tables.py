@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address
 
 import pytest
 
-from onevip.engines.bpf import libbpf, tables
+from onevip.engines.bpf import BpfEngine, libbpf, tables
 from onevip.engines.bpf.codec import packed
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import TcpState
@@ -401,3 +402,40 @@ def test_a_bit_is_the_same_in_the_kernel_and_here(tc: Director) -> None:
             AddService(key, "rr"), AddRealServer(key, RealServer(IPv4Address(REAL), 80, GATE, 1))
         )
         assert tc(eth() / ip4(CLIENT, vip) / tcp(40000, 80, "S")).name == "forwarded"
+
+
+# The kernel refuses the memory.
+
+
+@pytest.fixture
+def refused(tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A table that must grow, and a kernel that makes no larger one. How often it was asked."""
+    asked: list[int] = []
+
+    def refuses(name: str, value_size: int, entries: int) -> int:
+        asked.append(entries)
+        raise DataplaneError("making a map", "Cannot allocate memory", errno.ENOMEM)
+
+    inserter.insert(HALF)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.GROW)
+    monkeypatch.setattr(libbpf, "array_create", refuses)
+    return asked
+
+
+def test_an_edit_stands_though_the_table_cannot_grow(tc: Director, refused: list[int]) -> None:
+    tc.edit(REAL, GATE, weight=2)
+    assert refused
+    assert tc.rows()[REAL][0] == 2
+
+
+def test_a_refused_growth_is_tried_again_but_not_ten_times_a_second(
+    tc: Director, refused: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = BpfEngine()
+    for _ in range(5):  # and always told, so that the daemon logs it once
+        with pytest.raises(DataplaneError, match="Cannot allocate memory"):
+            engine.make_room()
+    assert len(refused) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr("onevip.engines.bpf.engine.REFUSED_FOR_S", 0.0)
+    assert "2,097,152 slots" in engine.make_room()[0]
