@@ -439,3 +439,25 @@ def test_a_refused_growth_is_tried_again_but_not_ten_times_a_second(
     monkeypatch.undo()
     monkeypatch.setattr("onevip.engines.bpf.engine.REFUSED_FOR_S", 0.0)
     assert "2,097,152 slots" in engine.make_room()[0]
+
+
+# A connection that does not end.
+
+
+def test_a_lasting_connection_in_a_large_old_table_does_not_keep_the_new_one_small(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shrunk, but one connection stays in the large table: when many come, they go there again."""
+    tc.plane.tables.grow()
+    assert tc.plane.tables.retire()
+    inserter.insert(1)
+    assert within(5, lambda: tc.plane.tables.room().live == (1,))
+    monkeypatch.setattr("onevip.engines.bpf.engine.SHRINK_AFTER_S", -1.0)
+    assert tc.engine.make_room()
+    assert tc.plane.tables.room().slots == (131_072, 2 << 20)
+    few = inserter.insert(HALF, first=1)["inserted"]
+    assert within(5, lambda: bool(tc.engine.make_room()))
+    assert tc.plane.tables.room().slots == (2 << 20, 131_072)
+    assert inserter.insert(2 * HALF) == {"exists": few + 1, "inserted": 2 * HALF - few - 1}
+    assert inserter.found(2 * HALF) == tc.counters().active == 2 * HALF
+    assert_counters_equal_contents(tc)
