@@ -94,6 +94,12 @@ static __always_inline bool parse_l4(const void *l4, const void *end, struct pac
 	return !p->length || p->length >= needed;
 }
 
+/* An IPv4 address as it lies in the table; no IPv6 packet may come from or go to one. */
+static __always_inline bool is_mapped(const struct address *a)
+{
+	return !(a->half[0] | (a->word[2] ^ bpf_htonl(0xffff)));
+}
+
 /*
  * Extension headers are not looked behind. Such a packet finds its connection and goes no
  * further yet.
@@ -109,6 +115,8 @@ static __always_inline bool parse_ipv6(const struct ipv6hdr *ip, const void *end
 	p->flow.protocol = ip->nexthdr;
 	p->flow.source = *(const struct address *)&ip->saddr;
 	p->flow.destination = *(const struct address *)&ip->daddr;
+	if (is_mapped(&p->flow.source) || is_mapped(&p->flow.destination))
+		return false;
 	p->l4 = ETH_LEN + sizeof(*ip);
 	p->length = payload ? payload + sizeof(*ip) : 0;
 	p->ttl = ip->hop_limit;
