@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, ip_address
 
 import pytest
 
 from onevip.engines.bpf import BpfEngine, libbpf, tables
 from onevip.engines.bpf.codec import packed
+from onevip.engines.bpf.filter import AddressFilter
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import TcpState
 from onevip.engines.bpf.tables import Step
@@ -19,6 +20,7 @@ from onevip.model import (
     AddService,
     Clear,
     DataplaneError,
+    DeleteService,
     Protocol,
     RealServer,
     ServiceKey,
@@ -391,6 +393,28 @@ def test_the_filter_knows_services_and_real_servers_and_forgets_them(tc: Directo
     tc.delete(REAL)
     tc.apply(Clear())
     assert all(address in ours for address in known), "a connection is alive"
+
+
+def test_many_deletions_look_through_all_real_servers_once(
+    tc: Director, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [ServiceKey(Protocol.TCP, IPv4Address(f"10.0.9.{number}"), 80) for number in range(50)]
+    addresses = [packed(key.address) for key in keys]
+    tc.apply(*(AddService(key, "rr") for key in keys))
+    rebuilt: list[set[bytes]] = []
+    rebuild = AddressFilter.rebuild
+
+    def count(self: AddressFilter, addresses: Iterable[bytes]) -> None:
+        rebuilt.append(set(addresses))
+        rebuild(self, rebuilt[-1])
+
+    monkeypatch.setattr(AddressFilter, "rebuild", count)
+    tc.apply(*(DeleteService(key) for key in keys[:25]))
+    assert sum(address in tc.plane.filter for address in addresses[:25]) < 5
+    assert all(address in tc.plane.filter for address in addresses[25:])
+    tc.apply(Clear())
+    assert len(rebuilt) == 2
+    assert sum(address in tc.plane.filter for address in addresses) < 5
 
 
 def test_a_bit_is_the_same_in_the_kernel_and_here(tc: Director) -> None:

@@ -28,6 +28,7 @@ from onevip.model import (
     ConnectionFilter,
     ConnectionKind,
     DataplaneError,
+    DeleteService,
     ServiceKey,
     Table,
     UnknownService,
@@ -148,6 +149,8 @@ class BpfEngine:
                 for change in changes:
                     with Writer(plane).at_work() as writer:
                         writer.apply(change)
+                if any(isinstance(change, (Clear, DeleteService)) for change in changes):
+                    Writer(plane).rebuild_filter()
             finally:  # those before one that does not fit stay in force
                 Doors(plane).follow()
             with suppress(DataplaneError):  # the changes stand; the daemon tells what was refused
