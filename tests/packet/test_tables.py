@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_address
+from itertools import cycle
+from pathlib import Path
 
 import pytest
 
-from onevip.engines.bpf import BpfEngine, libbpf, tables
+from onevip.engines.bpf import BpfEngine, libbpf, pins, tables
 from onevip.engines.bpf.codec import packed
 from onevip.engines.bpf.filter import AddressFilter
+from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import TcpState
 from onevip.engines.bpf.tables import Step
@@ -426,6 +430,44 @@ def test_a_bit_is_the_same_in_the_kernel_and_here(tc: Director) -> None:
             AddService(key, "rr"), AddRealServer(key, RealServer(IPv4Address(REAL), 80, GATE, 1))
         )
         assert tc(eth() / ip4(CLIENT, vip) / tcp(40000, 80, "S")).name == "forwarded"
+
+
+# Others at work meanwhile.
+
+
+def test_a_table_that_comes_or_goes_during_a_look_is_there_or_not(
+    tc: Director, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon looks without the lock."""
+    tc(syn())
+    tc.plane.tables.grow()
+    both = tables.Tables._in_use(tc.plane.tables)
+    for looks in (cycle([both, both[:1]]), cycle([both[:1], both])):
+        monkeypatch.setattr(tables.Tables, "_in_use", lambda _, looks=looks: next(looks))
+        room = tc.plane.tables.room()
+        assert len(room.slots) == len(room.live)
+        room.step()
+
+
+def test_no_table_is_made_for_a_data_plane_that_has_gone(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unloaded and loaded anew while the daemon waited for the lock: the same path and pins."""
+    engine = BpfEngine()
+    inserter.insert(HALF)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.GROW)
+    assert engine._plane() is not None
+    lock = pins.writer_lock
+
+    @contextmanager
+    def late() -> Iterator[Path]:
+        with lock() as base:
+            monkeypatch.setattr(DataPlane, "is_pinned", False)
+            yield base
+
+    monkeypatch.setattr(pins, "writer_lock", late)
+    assert engine.make_room() == []
+    assert len(tc.plane.tables.room().slots) == 1
 
 
 # The kernel refuses the memory.

@@ -235,6 +235,8 @@ class BpfEngine:
             raise self._refusal.with_traceback(None)
         self._refusal = None
         with pins.writer_lock():
+            if not plane.is_pinned:  # what is at its path now is another's
+                return []
             try:
                 return self._take(plane, step)
             except DataplaneError as error:

@@ -113,10 +113,11 @@ class Tables:
         return (new, *old)
 
     def room(self) -> Room:
+        in_use = self._in_use()  # once: without the lock, a table may come or go meanwhile
         buckets = self._plane.settings.get_many(0, "buckets")
         return Room(
-            tuple(buckets[table] * Limits.WAYS for table in self._in_use()),
-            tuple(self._live(table) for table in self._in_use()),
+            tuple(buckets[table] * Limits.WAYS for table in in_use),
+            tuple(self._live(table) for table in in_use),
             self._plane.settings.get(0, "limit"),
         )
 
