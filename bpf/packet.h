@@ -56,11 +56,6 @@ static __always_inline struct address mapped(__be32 ip4)
 	return (struct address){ .word = { 0, 0, bpf_htonl(0xffff), ip4 } };
 }
 
-static __always_inline bool is_mapped(const struct address *a)
-{
-	return !a->half[0] && a->word[2] == bpf_htonl(0xffff);
-}
-
 static __always_inline __u8 tcp_event(const struct tcphdr *tcp)
 {
 	if (tcp->rst)
@@ -104,6 +99,12 @@ static __always_inline bool parse_l4(const void *l4, const void *end, struct pac
 		p->opens = 0;
 	/* what follows a shorter IP packet is padding; GSO packets over 64 KiB say 0 */
 	return !p->length || p->length >= needed;
+}
+
+/* An IPv4 address as it lies in the table; no IPv6 packet may come from or go to one. */
+static __always_inline bool is_mapped(const struct address *a)
+{
+	return !(a->half[0] | (a->word[2] ^ bpf_htonl(0xffff)));
 }
 
 /*

@@ -227,3 +227,23 @@ def test_a_full_table_drops_new_connections_only(director: Director) -> None:
         assert director(old) == forwarded(
             director.onward(REAL) / ip4(CLIENT, VIP, ttl=63) / tcp(40000, 80, "S")
         )
+
+
+@pytest.mark.parametrize("flags", ["R", "FA", "S"])
+def test_an_ipv6_packet_between_ipv4_mapped_addresses_is_no_packet_of_an_ipv4_connection(
+    director: Director, flags: str
+) -> None:
+    """As they lie in the table. On the wire they are nobody's (RFC 4942, 2.1.3)."""
+    director.add_service()
+    director.add(REAL, MASQ)
+    director(eth() / ip4(CLIENT, VIP) / SYN)
+    director(eth() / ip4(CLIENT, VIP) / tcp(40000, 80, "A"))
+    before = director.connection()
+    request = eth() / IPv6(src=f"::ffff:{CLIENT}", dst=f"::ffff:{VIP}") / tcp(40000, 80, flags)
+    reply = eth_back() / IPv6(src=f"::ffff:{REAL}", dst=f"::ffff:{CLIENT}") / tcp(80, 40000, flags)
+    for packet in (request, reply):
+        assert director(packet) == left_alone(packet)
+    assert director.connection() == before
+    director.delete(REAL)
+    with director.counted():
+        assert director(request) == left_alone(request)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_address
+from itertools import cycle
+from pathlib import Path
 
 import pytest
 
-from onevip.engines.bpf import BpfEngine, libbpf, tables
+from onevip.engines.bpf import BpfEngine, libbpf, pins, tables
 from onevip.engines.bpf.codec import packed
+from onevip.engines.bpf.filter import AddressFilter
+from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import TcpState
 from onevip.engines.bpf.tables import Step
@@ -18,6 +24,7 @@ from onevip.model import (
     AddService,
     Clear,
     DataplaneError,
+    DeleteService,
     Protocol,
     RealServer,
     ServiceKey,
@@ -482,6 +489,28 @@ def test_the_filter_knows_services_and_real_servers_and_forgets_them(tc: Directo
     assert all(address in ours for address in known), "a connection is alive"
 
 
+def test_many_deletions_look_through_all_real_servers_once(
+    tc: Director, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [ServiceKey(Protocol.TCP, IPv4Address(f"10.0.9.{number}"), 80) for number in range(50)]
+    addresses = [packed(key.address) for key in keys]
+    tc.apply(*(AddService(key, "rr") for key in keys))
+    rebuilt: list[set[bytes]] = []
+    rebuild = AddressFilter.rebuild
+
+    def count(self: AddressFilter, addresses: Iterable[bytes]) -> None:
+        rebuilt.append(set(addresses))
+        rebuild(self, rebuilt[-1])
+
+    monkeypatch.setattr(AddressFilter, "rebuild", count)
+    tc.apply(*(DeleteService(key) for key in keys[:25]))
+    assert sum(address in tc.plane.filter for address in addresses[:25]) < 5
+    assert all(address in tc.plane.filter for address in addresses[25:])
+    tc.apply(Clear())
+    assert len(rebuilt) == 2
+    assert sum(address in tc.plane.filter for address in addresses) < 5
+
+
 def test_a_bit_is_the_same_in_the_kernel_and_here(tc: Director) -> None:
     """Every VIP is served at once: a wrong bit would leave its packets alone."""
     for number in range(1, 60):
@@ -491,3 +520,100 @@ def test_a_bit_is_the_same_in_the_kernel_and_here(tc: Director) -> None:
             AddService(key, "rr"), AddRealServer(key, RealServer(IPv4Address(REAL), 80, GATE, 1))
         )
         assert tc(eth() / ip4(CLIENT, vip) / tcp(40000, 80, "S")).name == "forwarded"
+
+
+# Others at work meanwhile.
+
+
+def test_a_table_that_comes_or_goes_during_a_look_is_there_or_not(
+    tc: Director, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon looks without the lock."""
+    tc(syn())
+    tc.plane.tables.grow()
+    both = tables.Tables._in_use(tc.plane.tables)
+    for looks in (cycle([both, both[:1]]), cycle([both[:1], both])):
+        monkeypatch.setattr(tables.Tables, "_in_use", lambda _, looks=looks: next(looks))
+        room = tc.plane.tables.room()
+        assert len(room.slots) == len(room.live)
+        room.step()
+
+
+def test_no_table_is_made_for_a_data_plane_that_has_gone(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unloaded and loaded anew while the daemon waited for the lock: the same path and pins."""
+    engine = BpfEngine()
+    inserter.insert(HALF)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.GROW)
+    assert engine._plane() is not None
+    lock = pins.writer_lock
+
+    @contextmanager
+    def late() -> Iterator[Path]:
+        with lock() as base:
+            monkeypatch.setattr(DataPlane, "is_pinned", False)
+            yield base
+
+    monkeypatch.setattr(pins, "writer_lock", late)
+    assert engine.make_room() == []
+    assert len(tc.plane.tables.room().slots) == 1
+
+
+# The kernel refuses the memory.
+
+
+@pytest.fixture
+def refused(tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A table that must grow, and a kernel that makes no larger one. How often it was asked."""
+    asked: list[int] = []
+
+    def refuses(name: str, value_size: int, entries: int) -> int:
+        asked.append(entries)
+        raise DataplaneError("making a map", "Cannot allocate memory", errno.ENOMEM)
+
+    inserter.insert(HALF)
+    assert within(5, lambda: tc.plane.tables.room().step() is Step.GROW)
+    monkeypatch.setattr(libbpf, "array_create", refuses)
+    return asked
+
+
+def test_an_edit_stands_though_the_table_cannot_grow(tc: Director, refused: list[int]) -> None:
+    tc.edit(REAL, GATE, weight=2)
+    assert refused
+    assert tc.rows()[REAL][0] == 2
+
+
+def test_a_refused_growth_is_tried_again_but_not_ten_times_a_second(
+    tc: Director, refused: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = BpfEngine()
+    for _ in range(5):  # and always told, so that the daemon logs it once
+        with pytest.raises(DataplaneError, match="Cannot allocate memory"):
+            engine.make_room()
+    assert len(refused) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr("onevip.engines.bpf.engine.REFUSED_FOR_S", 0.0)
+    assert "2,097,152 slots" in engine.make_room()[0]
+
+
+# A connection that does not end.
+
+
+def test_a_lasting_connection_in_a_large_old_table_does_not_keep_the_new_one_small(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shrunk, but one connection stays in the large table: when many come, they go there again."""
+    tc.plane.tables.grow()
+    assert tc.plane.tables.retire()
+    inserter.insert(1)
+    assert within(5, lambda: tc.plane.tables.room().live == (1,))
+    monkeypatch.setattr("onevip.engines.bpf.engine.SHRINK_AFTER_S", -1.0)
+    assert tc.engine.make_room()
+    assert tc.plane.tables.room().slots == (131_072, 2 << 20)
+    few = inserter.insert(HALF, first=1)["inserted"]
+    assert within(5, lambda: bool(tc.engine.make_room()))
+    assert tc.plane.tables.room().slots == (2 << 20, 131_072)
+    assert inserter.insert(2 * HALF) == {"exists": few + 1, "inserted": 2 * HALF - few - 1}
+    assert inserter.found(2 * HALF) == tc.counters().active == 2 * HALF
+    assert_counters_equal_contents(tc)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from onevip.engines.base import EVERY_CONNECTION, CountersByKey, LineFormat, Snapshot
@@ -28,6 +29,7 @@ from onevip.model import (
     ConnectionFilter,
     ConnectionKind,
     DataplaneError,
+    DeleteService,
     ServiceKey,
     Table,
     UnknownService,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from onevip.engines.bpf.connections import Reader
 
 ROUTES_EVERY = 5  # seconds between two looks at what only user space sees of real servers
+REFUSED_FOR_S = 10.0  # a kernel that has no memory for a table is left in peace for so long
 
 
 class BpfEngine:
@@ -48,6 +51,8 @@ class BpfEngine:
         self._ticks = -1
         self._upkeeps = 0
         self._small_since: float | None = None
+        self._refusal: DataplaneError | None = None
+        self._refused_at = 0.0
 
     def __repr__(self) -> str:
         plane = self._plane()
@@ -173,9 +178,12 @@ class BpfEngine:
                 for change in changes:
                     with Writer(plane).at_work() as writer:
                         writer.apply(change)
+                if any(isinstance(change, (Clear, DeleteService)) for change in changes):
+                    Writer(plane).rebuild_filter()
             finally:  # those before one that does not fit stay in force
                 Doors(plane).follow()
-            self._take(plane, plane.tables.room().step())
+            with suppress(DataplaneError):  # the changes stand; the daemon tells what was refused
+                self._take(plane, plane.tables.room().step())
 
     # Doors.
 
@@ -239,7 +247,8 @@ class BpfEngine:
     def make_room(self) -> list[str]:
         """Ten times a second: let the table of connections grow, or go back. Returns it in words.
 
-        Costs a look at two mapped pages when there is nothing to do.
+        Costs a look at two mapped pages when there is nothing to do. Raises DataplaneError when the
+        kernel refuses, and the same for some seconds without asking it again.
         """
         plane = self._plane()
         if plane is None:
@@ -251,8 +260,17 @@ class BpfEngine:
             self._small_since = time.monotonic()
         if step is Step.NONE or (step is Step.SHRINK and not self._has_been_small()):
             return []
+        if self._refusal and time.monotonic() - self._refused_at < REFUSED_FOR_S:
+            raise self._refusal.with_traceback(None)
+        self._refusal = None
         with pins.writer_lock():
-            return self._take(plane, step)
+            if not plane.is_pinned:  # what is at its path now is another's
+                return []
+            try:
+                return self._take(plane, step)
+            except DataplaneError as error:
+                self._refusal, self._refused_at = error, time.monotonic()
+                raise
 
     def _has_been_small(self) -> bool:
         since = self._small_since

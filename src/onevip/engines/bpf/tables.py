@@ -9,6 +9,10 @@ touched where they are until they end; then the old table goes. Each step is one
 {searched}/where new ones go. A wait is for the programs that began before it: without the first,
 two CPUs may open one connection in both tables; without the second, one may still open it in the
 old table when that is no longer searched (tests/model/connections.pml).
+
+A table that was shrunk may have to grow while a connection that lasts keeps the larger old one:
+then new ones go there again, {large, small}/small -> {large, small}/large. Who searches both tables
+locks both, so programs before and after this store never open a connection twice.
 """
 
 from __future__ import annotations
@@ -75,9 +79,12 @@ class Room:
 
     def step(self) -> Step:
         """What is due, but for shrinking, which is a matter of patience."""
+        is_filling = self.live[0] > GROW_ABOVE * self.slots[0]
         if len(self.slots) > 1:
-            return Step.NONE if self.live[1] else Step.RETIRE
-        if self.slots[0] < slots_for(self.limit) and self.live[0] > GROW_ABOVE * self.slots[0]:
+            if not self.live[1]:
+                return Step.RETIRE
+            return Step.GROW if is_filling and self.slots[1] > self.slots[0] else Step.NONE
+        if self.slots[0] < slots_for(self.limit) and is_filling:
             return Step.GROW
         if self.slots[0] > FIRST_SLOTS and self.live[0] < SHRINK_BELOW * FIRST_SLOTS:
             return Step.SHRINK
@@ -106,7 +113,8 @@ class Tables:
         return (new, *old)
 
     def room(self) -> Room:
-        in_use, buckets = self._in_use(), self._plane.settings.get_many(0, "buckets")
+        in_use = self._in_use()  # once: without the lock, a table may come or go meanwhile
+        buckets = self._plane.settings.get_many(0, "buckets")
         return Room(
             tuple(buckets[table] * Limits.WAYS for table in in_use),
             tuple(self._live(table) for table in in_use),
@@ -155,12 +163,17 @@ class Tables:
         self._plane.settings.set(0, "limit", connections)
 
     def grow(self) -> bool:
-        """New connections go to a table for the limit.
+        """New connections go to a table for the limit, or again to the larger one of two.
 
-        False: there are two tables already, or the one there is is as large.
+        False: that is on its way already, or the one there is is as large.
         """
-        slots = slots_for(self._plane.settings.get(0, "limit"))
-        return slots > self.room().slots[0] and self._turn(slots)
+        slots, *old = self.room().slots
+        if old:
+            if old[0] > slots:
+                self._turn_back()
+            return old[0] > slots
+        wanted = slots_for(self._plane.settings.get(0, "limit"))
+        return wanted > slots and self._turn(wanted)
 
     def why_not_grow(self) -> str:
         """What there is to do instead, in words."""
@@ -171,6 +184,11 @@ class Tables:
             f"its {room.slots[0]:,} slots are enough for {room.limit:,} connections:"
             " raise the limit first, onevip connections --limit"
         )
+
+    def _turn_back(self) -> None:
+        now, old = self._in_use()
+        self._wait_for_programs(now)  # perhaps who made the second table was killed before
+        self._plane.settings.set(0, "tables", 1 << now | 1 << old | old << 8)
 
     def shrink(self) -> bool:
         """New connections go to a table of the first size."""

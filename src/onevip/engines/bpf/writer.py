@@ -114,7 +114,6 @@ class Writer(Rows):
         self.plane.services.set(index, "list", 0)
         for member in members:
             self._leave(member.real)
-        self.rebuild_filter()
 
     def clear(self, change: Clear) -> None:
         for index in self.services():
@@ -248,7 +247,7 @@ class Writer(Rows):
         return any(moved)
 
     def rebuild_filter(self) -> None:
-        """Forget the addresses of what has gone for good."""
+        """Forget the addresses of what has gone for good: once, after any number of changes."""
         services, reals = self.plane.services, self.plane.reals
         addresses = [services.get_bytes(index, "key.vip") for index in self.services()]
         states = reals.column("state", self.plane.settings.get(0, "reals_used"))
