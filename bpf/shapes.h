@@ -179,7 +179,7 @@ struct settings {
 struct own_mac {
 	__u64 mac; /* as in struct real: bit 63 set */
 	__u32 interface;
-	__u32 reserved;
+	__u32 is_device; /* 1: behind it is a device, which can send back what it received */
 };
 
 /* What happened at a door, per CPU. Names are shown to people as they stand here. */

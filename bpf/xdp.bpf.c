@@ -32,6 +32,18 @@ static __always_inline bool is_for_us(context *ctx)
 	       own->interface == interface && own->mac == mac_to_u64(eth->h_dest);
 }
 
+/*
+ * What leaves by the interface it came from is sent back by the driver, which costs less than a
+ * redirect. Not on veth: that leaves such frames lying when its peer has no XDP program.
+ */
+static __always_inline bool can_send_back(__u32 interface)
+{
+	__u32 place = interface % XDP_PLACES;
+	const struct own_mac *own = bpf_map_lookup_elem(&own_macs, &place);
+
+	return own && own->interface == interface && own->is_device;
+}
+
 static __always_inline int not_ours(void)
 {
 	return XDP_PASS;
@@ -129,7 +141,9 @@ static __always_inline int send(context *ctx, const struct hop *hop)
 	put_mac(eth->h_dest, hop->mac);
 	put_mac(eth->h_source, hop->own_mac);
 	/* a director with one leg: back to where it came from, which costs less */
-	return hop->interface == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(hop->interface, 0);
+	if (hop->interface == ctx->ingress_ifindex && can_send_back(hop->interface))
+		return XDP_TX;
+	return bpf_redirect(hop->interface, 0);
 }
 
 #include "director.h"

@@ -1,13 +1,20 @@
-"""The way that a masq reply takes to its client: asked for, remembered, asked for again."""
+"""The way that a masq reply takes to its client; and what leaves where it came from."""
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
-from packet.network import ROUTER, ip
+import pytest
+from scapy.layers.l2 import Ether
+
+from onevip.engines.bpf import libbpf
+from onevip.engines.bpf.shapes import Limits
+from packet.network import FRONT, ROUTER, ip
 from packet.test_connections import known
 from packet.test_forwarding import policy_routing
-from packet.wire import CLIENT, MASQ, REAL, VIP, Director, eth, eth_back, ip4, tcp
+from packet.wire import CLIENT, GATE, MASQ, REAL, VIP, Director, eth, eth_back, ip4, tcp
 
 OTHER_ROUTER = "02:00:00:00:00:03"
 TO_OTHER_ROUTER = (
@@ -94,3 +101,37 @@ def test_two_routes_by_one_gateway_keep_their_mtus(director: Director) -> None:
                 seen = director.engine.door_counters()[director.door]["replies"]
                 director(long)
                 assert director.engine.door_counters()[director.door]["replies"] == seen + goes
+
+
+# A director with one leg.
+
+
+@pytest.mark.parametrize(
+    ("is_device", "verdict"), [(1, "sent back"), (0, "forwarded")], ids=["device", "veth"]
+)
+def test_what_leaves_where_it_came_from_is_sent_back_by_a_device(
+    xdp: Director, is_device: int, verdict: str
+) -> None:
+    """A veth would leave the frame lying; of a device it costs less than a redirect."""
+    beside = "10.0.0.60"
+    front = socket.if_nametoindex("front")
+    ip(f"neigh add {beside} lladdr 02:00:00:00:00:60 dev front nud permanent\n")
+    macs, place = xdp.plane.own_macs, front % Limits.XDP_PLACES
+    before = macs._map[:]
+    try:
+        xdp.add_service()
+        xdp.add(beside, GATE)
+        xdp.arrives_for(FRONT)
+        macs.set(place, "mac", macs.get(1, "mac"))
+        macs.set(place, "interface", front)
+        macs.set(place, "is_device", is_device)
+        frame = bytes(eth() / ip4(CLIENT, VIP, ttl=64) / tcp(40000, 80, "S") / bytes(20))
+        context = struct.pack("=6I", 0, len(frame), 0, front, 0, 0)
+        for _ in range(2):  # the first one may be tc's
+            number, out, _ = libbpf.run_program(xdp._program, frame, context=context)
+        assert {3: "sent back", 4: "forwarded"}[number] == verdict
+        assert Ether(out).dst == "02:00:00:00:00:60"
+        assert Ether(out).src == FRONT
+    finally:
+        macs._map[:] = before
+        ip(f"neigh del {beside} dev front\n")

@@ -280,6 +280,7 @@ class Doors:
         """By which the xdp program knows what is for us: a driver may bring more."""
         macs, place = self._plane.own_macs, where.index % Limits.XDP_PLACES
         macs.set(place, "mac", 1 << 63 | int.from_bytes(where.mac, "little"))
+        macs.set(place, "is_device", Path(f"/sys/class/net/{where.name}/device").exists())
         macs.set(place, "interface", where.index)
 
     def detach(self, where: Interface, door: str) -> None:

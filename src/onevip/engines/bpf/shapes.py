@@ -250,7 +250,7 @@ OWN_MAC: Final = Shape(
     {
         "mac": Field(0, "=Q"),
         "interface": Field(8, "=I"),
-        "reserved": Field(12, "=I"),
+        "is_device": Field(12, "=I"),
     },
 )
 
