@@ -1,6 +1,8 @@
 # Bare `make` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+STRESS := tests/packet/test_stress.py tests/packet/test_listing.py::test_no_mixture_is_read_in_a_storm \
+	tests/packet/test_many_servers.py tests/packet/test_killed_writer.py tests/model
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -27,8 +29,8 @@ check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tes
 test: setup bpf ## every test; as root also packets through BPF and real traffic
 	@$(BIN)/pytest --durations=10 --ignore=tests/vm
 
-stress: setup bpf ## the connection table under fire, and its protocol in Spin (root)
-	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet,model $(BIN)/pytest -s tests/packet/test_stress.py tests/model
+stress: setup bpf ## the connection table under fire, writers killed, the protocol in Spin (root)
+	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet,model $(BIN)/pytest -s $(STRESS)
 
 bench: setup bpf ## what a packet costs, and the goals (root, minutes)
 	@$(BIN)/python -m benchmarks $(BENCH)

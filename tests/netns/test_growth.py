@@ -22,7 +22,7 @@ PORT = 9
 UDP_SERVICE = ("-u", f"{VIP}:{PORT}")
 FIRST_SLOTS = 131_072
 FULL = 39_321  # three tenths of them
-LOAD_S = 4
+AT_MOST_S = 60
 
 #: As if the minutes had passed after which connections end.
 END_ALL = """
@@ -84,7 +84,7 @@ def assert_the_old_table_goes(cluster: Cluster) -> None:
 
 
 def test_the_table_grows_and_the_old_one_goes_while_requests_go_on(gate: Cluster) -> None:
-    with load(gate, LOAD_S, "-H", "Connection: keep-alive") as seen:
+    with load(gate, AT_MOST_S, "-H", "Connection: keep-alive", to_the_end=False) as seen:
         time.sleep(0.5)
         assert slots(gate) == [FIRST_SLOTS]
         flood(gate, 50_000)
@@ -92,6 +92,7 @@ def test_the_table_grows_and_the_old_one_goes_while_requests_go_on(gate: Cluster
         flood(gate, 5_000, first=50_000)
         wait_for(lambda: sum(live(gate)) >= 55_000, "all of them", gate)
         assert live(gate)[0] >= 5_000
+        time.sleep(0.5)
     assert seen.errors == [], seen.report
     assert seen.requests > 1000, seen.report
     assert_nobody_was_refused(gate)
@@ -108,7 +109,7 @@ def test_the_table_grows_and_the_old_one_goes_while_requests_go_on(gate: Cluster
 def test_without_a_daemon_the_next_edit_makes_it_grow_to_its_limit(gate: Cluster) -> None:
     gate.onevip("director", "connections", "--limit", "200000")
     kill_daemon(gate)
-    with load(gate, LOAD_S, "-H", "Connection: keep-alive") as seen:
+    with load(gate, AT_MOST_S, "-H", "Connection: keep-alive", to_the_end=False) as seen:
         time.sleep(0.5)
         flood(gate, 50_000)
         wait_for(lambda: live(gate)[0] > FULL, "a full table", gate)

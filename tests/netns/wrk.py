@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +25,11 @@ class Load:
 
 
 @contextmanager
-def load(cluster: Cluster, seconds: int, *options: str) -> Iterator[Load]:
-    """Runs while the block does, and on to its end; the result is there after the block."""
+def load(cluster: Cluster, seconds: int, *options: str, to_the_end: bool = True) -> Iterator[Load]:
+    """Runs while the block does, and on to its own end unless `to_the_end` is False.
+
+    The result is there after the block.
+    """
     # Closed connections would use up the client's ports within seconds.
     cluster.client.sysctl({"ipv4/tcp_tw_reuse": 1})
     cluster.client.run("sh", "-c", "echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range")
@@ -40,6 +44,9 @@ def load(cluster: Cluster, seconds: int, *options: str) -> Iterator[Load]:
         process.kill()
         process.communicate()
         raise
+    if not to_the_end:
+        assert process.poll() is None, "the block lasted longer"
+        process.send_signal(signal.SIGINT)
     result.report = process.communicate(timeout=seconds + 20)[0].decode()
     result.errors = re.findall(r".*(?:Socket errors|Non-2xx|unable).*", result.report)
     counted = re.search(r"(\d+) requests in", result.report)
