@@ -19,7 +19,7 @@
 /* A way out, ready for send(). Macs only for the xdp door; 0 when the neighbour is unknown. */
 struct hop {
 	__u32 interface; /* 0: no route, HOP_HERE: this machine */
-	__be32 neighbour;
+	__be32 neighbour; /* 0: an IPv6 one, only its MAC is known */
 	__u32 mtu; /* 0: not known */
 	__u64 mac;
 	__u64 own_mac;
@@ -66,7 +66,7 @@ __attribute__((noinline)) long ask_route(context *ctx, __be32 source, __be32 add
 	if (verdict != BPF_FIB_LKUP_RET_SUCCESS && verdict != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return verdict;
 	hop->interface = fib.ifindex;
-	hop->neighbour = fib.ipv4_dst;
+	hop->neighbour = fib.family == AF_INET ? fib.ipv4_dst : 0; /* else RFC 5549: an IPv6 one */
 	if (verdict == BPF_FIB_LKUP_RET_SUCCESS) {
 		hop->mac = mac_to_u64(fib.dmac);
 		hop->own_mac = mac_to_u64(fib.smac);
@@ -176,7 +176,7 @@ __attribute__((noinline)) __u32 ask_way_back(context *ctx, __be32 vip, __be32 cl
 	if (!hop || !s)
 		return 0;
 	ask_route(ctx, vip, client, hop);
-	if (!hop->mac || hop->neighbour == client)
+	if (!hop->mac || !hop->neighbour || hop->neighbour == client)
 		return 0;
 	number = gateway_number(s, hop);
 	return number | (clock_now() & WAY_MASK) << WAY_CLOCK_SHIFT |

@@ -183,8 +183,11 @@ class Edits:
         if len(slots) == 1:
             tables._turn(2 * FIRST_SLOTS if slots[0] == FIRST_SLOTS else FIRST_SLOTS)
             self.turns += 1
-        else:
+        elif self._dice.randrange(4):
             self.retired += tables.retire()
+        else:
+            tables._turn_back()
+            self.turns += 1
 
     def one(self) -> None:
         """A random change; a removed server or service comes back at once."""

@@ -454,6 +454,31 @@ def test_a_retirement_that_was_killed_is_finished_by_the_next_growth(
     assert inserter.insert(200) == {"exists": 100, "inserted": 100}
 
 
+@pytest.mark.parametrize("change", ["grow", "retire"])
+def test_the_next_edit_gives_back_the_memory_of_what_was_killed(
+    tc: Director, inserter: Inserter, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    if change == "retire":
+        tc.plane.tables.grow()
+    inserter.insert(100)
+
+    def dies(*arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libbpf, "map_update", dies)
+        patch.setattr(tables.Tables, "_remove", dies)
+        if change == "retire":
+            patch.setattr(tables.Tables, "_wait_for_programs", lambda *_: None)
+        with pytest.raises(Killed):
+            getattr(tc.plane.tables, change)()
+    tc.edit(REAL, GATE, weight=2)
+    assert len(tc.plane.tables.room().slots) == 1
+    assert len(list((tc.plane.path / "maps").glob("connections-*"))) == 1
+    assert inserter.found(100) == 100
+    assert_counters_equal_contents(tc)
+
+
 def test_an_old_programs_view_of_the_tables_is_enough(tc: Director, inserter: Inserter) -> None:
     """A program that still inserts by the word before a turn: its entry is found."""
     before = tc.plane.settings.get(0, "tables")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,28 @@ def test_two_routes_by_one_gateway_keep_their_mtus(director: Director) -> None:
                 seen = director.engine.door_counters()[director.door]["replies"]
                 director(long)
                 assert director.engine.door_counters()[director.door]["replies"] == seen + goes
+
+
+def test_two_ipv6_gateways_of_ipv4_routes_are_two(xdp: Director) -> None:
+    """RFC 5549. Both begin with fe80."""
+    clients = {CLIENT: ROUTER, "10.0.65.1": OTHER_ROUTER}
+    ipv6 = Path("/proc/sys/net/ipv6/conf/front/disable_ipv6")
+    ipv6.write_text("0")
+    try:
+        xdp.add_service()
+        xdp.add(REAL, MASQ)
+        with policy_routing(
+            "route add 10.0.64.0/24 via inet6 fe80::1 dev front",
+            "route add 10.0.65.0/24 via inet6 fe80::2 dev front",
+            f"neigh add fe80::1 lladdr {ROUTER} dev front nud permanent",
+            f"neigh add fe80::2 lladdr {OTHER_ROUTER} dev front nud permanent",
+        ):
+            for client in clients:
+                masq_connection(xdp, client)
+            for _ in range(2):
+                assert {client: reply_to(xdp, client).dst for client in clients} == clients
+    finally:
+        ipv6.write_text("1")
 
 
 # A director with one leg.

@@ -278,6 +278,7 @@ class BpfEngine:
 
     def _take(self, plane: DataPlane, step: Step) -> list[str]:
         """The writer lock is held. Shrinking is the daemon's, who has the patience."""
+        plane.tables.tidy()
         if step is Step.SHRINK and not self._has_been_small():
             return []
         return [str(plane.tables.room())] if plane.tables.take(step) else []

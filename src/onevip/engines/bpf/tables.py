@@ -262,6 +262,13 @@ class Tables:
             os.close(outer)
         self._path(table).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Gives back a table that nobody searches, of a growth or a retirement that was killed."""
+        new, *old = self._in_use()
+        if not old and self._path(1 - new).exists():
+            self._wait_for_programs(new)
+            self._remove(1 - new)
+
     def take(self, step: Step) -> bool:
         """Do it. False: there was nothing to do after all."""
         if step is Step.GROW:
