@@ -11,17 +11,25 @@
  *
  * One scenario:   CLOCK      one table, both flows at one home; time passes, and a sweeper
  *                 DELETE     the same, and all is deleted whatever its time
+ *                 STRANGER   the same, but the second CPU's flow is of the other home
  *                 GROW       one flow; the table grows, from table 0 to table 1; sweeper
  *                 SHRINK     grows, and goes back
  *                 TURN_BACK  begins to grow, and changes its mind
  *                 EVICT      one full table, two homes; sweeper
  * ALONE: tables that grow are empty at first. PACKETS, PACKETS_1, ROUNDS: how much each one does.
+ * REUSE: a packet may also end the connection that it meets, to open it again.
  * STRAIGHT MODE_AGAIN: the other honest way to grow, without the first grace period.
+ * ANY_MODE, OLD_MODE: create() asks one of the modes, and does not compare them. Honest too: the
+ * waits see to it that no packet meets two modes that insert into two tables. Without the first
+ * wait (STRAIGHT MODE_AGAIN), OLD_MODE is refuted.
  * PATIENT: locks are waited for without end, so that a deadlock shows.
  * A mutant leaves one rule out and Spin must refute it: the #ifdefs, each where its rule is.
  * WITNESS=n: Spin must find a way to that place, else the scenario proves nothing about it.
  */
 
+#ifdef STRANGER
+#define DELETE
+#endif
 #if defined(CLOCK) || defined(DELETE)
 #define TABLE
 #endif
@@ -69,8 +77,18 @@ byte key_in[SLOTS]; /* HALF while plain stores fill it: then a comparison may sa
 byte real_in[SLOTS];
 #define HALF 255
 
-bit locked[TABLES * BUCKETS]; /* of each bucket: its insert lock ... */
-byte overflow[TABLES * BUCKETS]; /* ... and how many of its connections lie elsewhere */
+/*
+ * Of each home: version:5 | overflow:2 | lock:1. How many of its connections lie elsewhere, and
+ * how often its insert lock was opened.
+ */
+#define LOCK 1
+#define ONE_OVERFLOW 2
+#define OVERFLOW(word) (((word) >> 1) & 3)
+#define ONE_VERSION 8
+#define SEARCH_AGAIN LOCK /* nothing remembered: no word to go on from is locked */
+byte word[TABLES * BUCKETS];
+#define HOME_WORD(table) word[BUCKET(table, HOME(key))]
+
 short actives[6], inactives[6]; /* of each real server */
 byte finished; /* workers; the sweeper ends after them */
 
@@ -81,8 +99,8 @@ byte now = 1;
 #endif
 
 /*
- * mode: which tables are searched and which is inserted into, one word, read once by each
- * operation. `running`, how many operations began under each, is what RCU knows.
+ * mode: which tables are searched and which is inserted into, one word, read when a packet begins
+ * and again by create(): `mine`. `running`, how many operations began under each, is what RCU knows.
  */
 #ifdef GROW
 #define ONLY_0 0
@@ -93,17 +111,38 @@ byte mode = ONLY_0;
 byte running[4];
 #define SEARCHES(m, table) ((table) -> (m) >= BOTH_INTO_0 : (m) <= BOTH_INTO_1)
 #define INSERTS(m) ((m) >= BOTH_INTO_1)
-#define BEGIN mine = mode; running[mine]++
-#define END running[mine]--
-#define WITH_MODE byte mine;
+#define IS_ONE_TABLE(m) ((m) == ONLY_0 || (m) == ONLY_1)
+#define BEGIN began = mode; mine = mode; running[began]++
+#define END running[began]--; began = 0; mine = 0
+#define WITH_MODE byte began, mine;
+#define READ_MODE mine = mode
 #else
 #define SEARCHES(m, table) ((table) == 0)
 #define INSERTS(m) 0
 #define BEGIN skip
 #define END skip
 #define WITH_MODE
+#define READ_MODE skip
 #endif
 #define OTHER(table) (1 - (table))
+
+/* Whether create() may go on from the word that find() remembered. */
+#if !defined(GROW)
+#define IS_SAME_TABLE true
+#elif defined(TWO_TABLES)
+#define IS_SAME_TABLE (mine == began)
+#elif defined(ANY_MODE)
+#define IS_SAME_TABLE IS_ONE_TABLE(mine)
+#elif defined(OLD_MODE)
+#define IS_SAME_TABLE IS_ONE_TABLE(began)
+#else
+#define IS_SAME_TABLE (mine == began && IS_ONE_TABLE(mine))
+#endif
+#ifdef LOCK_BIT_IGNORED
+#define GOES_ON IS_SAME_TABLE
+#else
+#define GOES_ON (IS_SAME_TABLE && !(remembered & LOCK))
+#endif
 
 /* The tables whose home bucket an inserter locks, and in which order. */
 #if defined(ONE_LOCK)
@@ -121,8 +160,10 @@ byte running[4];
 #define IN_ORDER(nr) (nr)
 #endif
 
-#ifdef EVICT
+#if defined(EVICT)
 #define HOME(key) ((key) & 1)
+#elif defined(STRANGER)
+#define HOME(key) ((key) == 3)
 #else
 #define HOME(key) 0
 #endif
@@ -149,6 +190,9 @@ byte running[4];
 #define SNATCHED 10
 #define EXPIRED_IN_OTHER_TABLE 11
 #define RENEWED 12
+#define WENT_ON 13
+#define WORD_HAD_MOVED 14
+#define REOPENED 15
 #ifdef WITNESS
 #define REACHED(place, condition) assert((place) != WITNESS || !(condition))
 #else
@@ -157,8 +201,12 @@ byte running[4];
 
 #define AT (BUCKET(table, (HOME(key) + away) % BUCKETS) * WAYS + i)
 
-/* find(): slot `f` and the word `c` that it had, or NONE. Insert table first, home bucket first. */
-inline find() {
+/*
+ * Slot `f` and the word `c` that it had, or NONE. Insert table first, home bucket first. The home's
+ * word says whether anything of it lies elsewhere: the remembered one, if there is one.
+ */
+#define WORD_READ(again) (again || table != INSERTS(mine) -> HOME_WORD(table) : remembered)
+inline search(again) {
 	atomic { f = NONE; c = 0; table = INSERTS(mine); away = 0; i = 0 }
 	do
 	:: atomic { c == 0 && i < WAYS ->
@@ -175,7 +223,7 @@ inline find() {
 	:: atomic { c == 0 && i == WAYS ->
 		i = 0;
 		if
-		:: !away && overflow[BUCKET(table, HOME(key))] -> away = 1
+		:: !away && OVERFLOW(WORD_READ(again)) -> away = 1
 		:: else ->
 			away = 0;
 			if
@@ -190,6 +238,17 @@ inline find() {
 		REACHED(MET_IN_OTHER_TABLE, f != NONE && TABLE_OF(f) != INSERTS(mine));
 		table = 0; away = 0; i = 0
 	}
+}
+
+/* find(): remembers the home's word before it searches there. */
+inline find() {
+#ifdef WORD_AFTER_SEARCH
+	search(true);
+	remembered = HOME_WORD(INSERTS(mine))
+#else
+	remembered = HOME_WORD(INSERTS(mine));
+	search(false)
+#endif
 }
 
 /* One u64 add moves both halves. Nobody is un-counted who was not counted before. */
@@ -295,7 +354,7 @@ inline release(by_store, allowed) {
 		:: else -> count(real, 0, -1)
 		fi;
 		if
-		:: c & AWAY -> assert(overflow[home] > 0); overflow[home]--
+		:: c & AWAY -> assert(OVERFLOW(word[home]) > 0); word[home] = word[home] - ONE_OVERFLOW
 		:: else
 		fi;
 		real = 0;
@@ -325,7 +384,7 @@ inline publish(slot) {
 #define COUNT_NEW count(CHOICE(key, me), wanted != 0, wanted == 0)
 #define COUNT_OVERFLOW \
 	if \
-	:: away -> overflow[BUCKET(table, HOME(key))]++ \
+	:: away -> HOME_WORD(table) = HOME_WORD(table) + ONE_OVERFLOW \
 	:: else \
 	fi
 inline place() {
@@ -381,7 +440,7 @@ inline place() {
 
 /*
  * evict(): ends the best victim of both buckets, whichever home it is of: an expired one, else an
- * inactive one, never an active one. Its slot is then anybody's.
+ * inactive one, never an active one. No lock is held; its slot is then anybody's.
  */
 #define MAY_BE_EVICTED !(control[f] & ACTIVE) || SEEN(control[f]) < now
 inline evict() {
@@ -423,23 +482,51 @@ inline evict() {
 	c = 0
 }
 
-/* create(): with the home bucket of every searched table locked, search again, then place. */
+/*
+ * create(): locks the home with one CAS if its word is still what find() remembered: then nobody
+ * has inserted there since, and the key is nowhere. Else locks the home of every searched table,
+ * and searches again.
+ */
+#define IS_LOCKED(table) (HOME_WORD(table) & LOCK)
+inline open_lock(table) {
+	assert(IS_LOCKED(table));
+#ifdef VERSION_STAYS
+	HOME_WORD(table) = HOME_WORD(table) - LOCK
+#else
+	HOME_WORD(table) = HOME_WORD(table) - LOCK + ONE_VERSION
+#endif
+}
 inline create() {
+#ifdef GROW
+	READ_MODE;
+#endif
+	atomic {
+		if
+		:: GOES_ON && HOME_WORD(INSERTS(mine)) == remembered ->
+			REACHED(WENT_ON, true);
+			HOME_WORD(INSERTS(mine)) = remembered | LOCK;
+			held = 1 << INSERTS(mine);
+			goes_on = true
+		:: GOES_ON && HOME_WORD(INSERTS(mine)) != remembered -> REACHED(WORD_HAD_MOVED, true)
+		:: else
+		fi;
+		remembered = SEARCH_AGAIN
+	}
 	do
-	:: nr == TABLES -> break
-	:: atomic { nr < TABLES && !LOCKS(IN_ORDER(nr)) -> nr++ }
-	:: atomic { nr < TABLES && LOCKS(IN_ORDER(nr)) && !locked[BUCKET(IN_ORDER(nr), HOME(key))] ->
-		locked[BUCKET(IN_ORDER(nr), HOME(key))] = true;
+	:: atomic { goes_on || nr == TABLES -> nr = 0; break }
+	:: atomic { !goes_on && nr < TABLES && !LOCKS(IN_ORDER(nr)) -> nr++ }
+	:: atomic { !goes_on && nr < TABLES && LOCKS(IN_ORDER(nr)) && !IS_LOCKED(IN_ORDER(nr)) ->
+		HOME_WORD(IN_ORDER(nr)) = HOME_WORD(IN_ORDER(nr)) | LOCK;
 		held = held | (1 << IN_ORDER(nr));
 		nr++ }
 #ifndef PATIENT /* LOCK_TRIES are over: the packet is dropped */
-	:: atomic { nr < TABLES && LOCKS(IN_ORDER(nr)) && locked[BUCKET(IN_ORDER(nr), HOME(key))] ->
+	:: atomic { !goes_on && nr < TABLES && LOCKS(IN_ORDER(nr)) && IS_LOCKED(IN_ORDER(nr)) ->
 		REACHED(GAVE_UP, true);
 		gave_up = true;
+		nr = 0;
 		break }
 #endif
 	od;
-	nr = 0;
 #ifdef MODE_AGAIN
 	if
 	:: mode != mine -> gave_up = true
@@ -447,46 +534,36 @@ inline create() {
 	fi;
 #endif
 	if
-	:: !gave_up ->
+	:: atomic { gave_up || goes_on -> f = NONE; c = 0 }
 #ifdef NO_SEARCH_AGAIN
-		f = NONE; c = 0;
+	:: atomic { !gave_up && !goes_on -> f = NONE; c = 0 }
 #else
-		find();
+	:: !gave_up && !goes_on -> search(true)
 #endif
+	fi;
+	if
+	:: atomic { f == NONE && !gave_up ->
 		if
-		:: f == NONE ->
-			if
-			:: wanted = ACTIVE
-			:: wanted = 0
-			fi;
-			place();
-#ifdef EVICT
-			do
-			:: atomic { placed || nr == EVICT_TRIES -> break }
-			:: atomic { !placed && nr < EVICT_TRIES -> nr++ }
-				evict();
-				place();
-				atomic { REACHED(SNATCHED, evicted && !placed); evicted = false }
-			od;
-#endif
-			atomic { wanted = 0; placed = false; nr = 0 }
-		:: else -> REACHED(EXISTED, true)
-		fi
-	:: else -> f = NONE
+		:: wanted = ACTIVE
+		:: wanted = 0
+		fi }
+		place();
+		atomic { is_full = !placed; wanted = 0; placed = false }
+	:: atomic { f != NONE -> REACHED(EXISTED, true) }
+	:: f == NONE && gave_up
 	fi;
 	do
-	:: atomic { held & 1 -> locked[BUCKET(0, HOME(key))] = false; held = held ^ 1 }
-	:: atomic { held & 2 -> locked[BUCKET(TABLES - 1, HOME(key))] = false; held = held ^ 2 }
-	:: held == 0 -> break
-	od;
-	gave_up = false
+	:: atomic { held & 1 -> open_lock(0); held = held ^ 1 }
+	:: atomic { held & 2 -> open_lock(TABLES - 1); held = held ^ 2 }
+	:: atomic { held == 0 -> gave_up = false; goes_on = false; break }
+	od
 }
 
 proctype cpu(byte me) {
 	WITH_MODE
-	byte packets, key, f, table, i, tries, real, home, held, nr;
+	byte packets, key, f, table, i, tries, real, home, held, nr, remembered, evictions;
 	short c, old, next, wanted;
-	bit away, won, placed, evicted, gave_up;
+	bit away, won, placed, evicted, gave_up, goes_on, is_full;
 
 	do
 	:: atomic { packets < PACKETS_OF(me) ->
@@ -496,20 +573,63 @@ proctype cpu(byte me) {
 #ifdef TABLE /* the first key is key 1: the other way round is the same */
 		:: me == 2 || packets > 1 -> key = 2
 #endif
+#ifdef STRANGER
+		:: me == 2 -> key = 3
+#endif
 #ifdef EVICT
 		:: me == 2 -> key = 2
 		:: me == 1 -> key = 3
 #endif
 		fi;
-		BEGIN }
+		BEGIN
+#if defined(GROW) || defined(WORD_AFTER_SEARCH)
+		}
 		find();
+#else /* one step: what is before reads nothing shared */
+		remembered = HOME_WORD(0) }
+		search(false);
+#endif
 		if
-		:: f != NONE -> touch()
+		:: f != NONE -> /* the search ended there: if it dies under us, nothing is known of the rest */
+			touch();
+#ifndef WORD_AFTER_HIT
+			if
+			:: f == NONE -> remembered = SEARCH_AGAIN
+			:: else
+			fi
+#endif
+#ifdef REUSE /* a SYN on one that is over; it was nowhere else */
+		:: f != NONE ->
+			release(false, true);
+			atomic {
+				REACHED(REOPENED, won);
+				if
+				:: won -> f = NONE
+				:: else
+				fi;
+				won = false;
+				c = 0
+			}
+#endif
 		:: else
 		fi;
 		if
 		:: f == NONE -> /* a miss, or it died under us */
-			create();
+			do
+			:: create();
+#ifdef EVICT
+			   if
+			   :: is_full && evictions < EVICT_TRIES ->
+				REACHED(SNATCHED, evicted);
+				atomic { evictions++; is_full = false; evicted = false }
+				evict()
+			   :: else -> break
+			   fi
+#else
+			   break
+#endif
+			od;
+			atomic { evictions = 0; is_full = false; evicted = false }
 			if
 			:: f != NONE -> /* another CPU was first: its connection is met like any other */
 #ifdef EXISTING_UNTOUCHED
@@ -521,7 +641,7 @@ proctype cpu(byte me) {
 			fi
 		:: else
 		fi;
-		atomic { END; f = 0; key = 0; c = 0 }
+		atomic { END; f = 0; key = 0; c = 0; remembered = 0 }
 	:: else -> break
 	od;
 	finished++
@@ -529,6 +649,7 @@ proctype cpu(byte me) {
 
 /* sweep_bucket() and delete: nobody waits for them, and they hold no lock. */
 proctype sweeper() {
+	WITH_MODE
 	byte f, real, home, rounds;
 	short c;
 	bool won;
@@ -539,7 +660,7 @@ proctype sweeper() {
 #define BY_STORE false
 #endif
 #ifdef GROW /* every connection may be idle, at any moment */
-#define IDLE(slot) atomic { SEARCHES(mode, TABLE_OF(slot)) && PHASE(control[slot]) == LIVE -> f = slot; c = control[f] }
+#define IDLE(slot) atomic { SEARCHES(mode, TABLE_OF(slot)) && PHASE(control[slot]) == LIVE -> BEGIN; f = slot; c = control[f] }
 	do
 	:: finished == WORKERS -> break
 	:: if
@@ -551,6 +672,7 @@ proctype sweeper() {
 	   release(BY_STORE, true);
 	   atomic {
 		REACHED(EXPIRED_IN_OTHER_TABLE, won && TABLE_OF(f) != INSERTS(mode));
+		END;
 		f = 0;
 		c = 0;
 		won = false
@@ -579,6 +701,9 @@ proctype sweeper() {
 			c = control[f];
 			if
 			:: PHASE(c) == LIVE && IS_OVER(c) -> release(BY_STORE, true)
+#ifdef DELETE /* or it is spared */
+			:: PHASE(c) == LIVE -> skip
+#endif
 			:: else
 			fi;
 			atomic { f++; c = 0; won = false }
@@ -594,7 +719,6 @@ proctype sweeper() {
  * after it does a table that is seen empty stay empty.
  */
 #define ALL_READ(m) (running[ONLY_0] + running[BOTH_INTO_0] + running[BOTH_INTO_1] + running[ONLY_1] == running[m])
-#define SET(m) mode = m
 inline until_empty(table) {
 	i = 0;
 	do
@@ -622,7 +746,33 @@ inline move(both_into_old, both_into_new, only_new, old_table) {
 	until_empty(old_table);
 #endif
 	mode = only_new;
-	check_all_found()
+	check_all_found();
+#ifndef NO_LAST_GRACE
+	ALL_READ(only_new);
+#endif
+	remove(old_table)
+}
+/* Its map goes. The next one in this place begins with other slots and words, all 0. */
+inline remove(table) {
+	d_step {
+		i = 0;
+		do
+		:: i < BUCKETS ->
+			assert(word[BUCKET(table, i)] % ONE_VERSION == 0);
+			word[BUCKET(table, i)] = 0;
+			i++
+		:: else -> break
+		od;
+		i = 0;
+		do
+		:: i < BUCKETS * WAYS ->
+			assert(PHASE(control[table * BUCKETS * WAYS + i]) == FREE);
+			control[table * BUCKETS * WAYS + i] = 0;
+			i++
+		:: else -> break
+		od;
+		i = 0
+	}
 }
 inline check_all_found() {
 	d_step {
@@ -662,7 +812,7 @@ inline fill(slot, key, bits) {
 	:: else -> inactives[REAL_BEFORE(key)]++
 	fi;
 	if
-	:: HOME(key) != slot -> overflow[HOME(key)]++
+	:: HOME(key) != slot -> word[HOME(key)] = word[HOME(key)] + ONE_OVERFLOW
 	:: else
 	fi
 }
@@ -691,6 +841,13 @@ init {
 		fi;
 		i = 0;
 		server = 0;
+#endif
+#ifdef STRANGER /* the first CPU's flow lies at home, or away from it, or nowhere */
+		if
+		:: fill(0, 2, 0); fill(1, 1, 0)
+		:: fill(0, 1, 0)
+		:: skip
+		fi;
 #endif
 #if defined(GROW) && !defined(ALONE) /* empty, or the flow is there, or a stranger is at its home */
 		if
@@ -730,7 +887,7 @@ init {
 		server = 0;
 		do
 		:: server < TABLES * BUCKETS ->
-			assert(!locked[server]);
+			assert(!(word[server] & LOCK));
 			here_active = 0; i = 0;
 			do
 			:: i < SLOTS ->
@@ -748,7 +905,7 @@ init {
 				i++
 			:: else -> break
 			od;
-			assert(overflow[server] == here_active);
+			assert(OVERFLOW(word[server]) == here_active);
 			server++
 		:: else -> break
 		od
