@@ -200,7 +200,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--only", default="", metavar="PATTERN", help="cases whose name has this")
     parser.add_argument("--quick", action="store_true", help="one short round, to try it out")
     given = parser.parse_args(argv)
-    print(report.table(run(Options(only=given.only, quick=given.quick))))
+    options = Options(only=given.only, quick=given.quick)
+    print(report.table(run(options), "endtoend"))
     return 0
 
 

@@ -244,7 +244,7 @@ def main(argv: Sequence[str]) -> int:
             for name, cost in measure_here(options, compiled(Path(directory))):
                 print(f"{cost:8.1f} ns  {name}", flush=True)
     else:
-        print(report.table(run(options)))
+        print(report.table(run(options), "instructions"))
     return 0
 
 
