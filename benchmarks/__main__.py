@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{name}: {error}", file=sys.stderr)
             failed = True
             continue
-        print(report.table(found))
+        print(report.table(found, name))
         if options.is_whole or options.write:
             keep(name, [Measured(name, one, Surroundings.now()) for one in found], options)
     return int(failed)

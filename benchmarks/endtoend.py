@@ -1,10 +1,11 @@
 """CPU time of a request, end to end: client, director and real servers in one cgroup.
 
 Every balancer of balancers.py serves the same three loads by wrk, in rounds: all of them once, then
-all again. Each measurement has a fresh cluster, so tables are empty and no other balancer's timers
-run. `value` is the median of microseconds of CPU for a request (bulk: for a MB), `floor` is that
-of no balancer, and `ratio` is the median of the ratios to no balancer of the same round: the raw
-rates of a shared machine swing, the ratios of a round much less.
+all again. Each has a fresh cluster in each round, and beside it stands one without a balancer: the
+two serve by turns, N B N B N, and what a balancer took is divided by the mean of its neighbours, so
+that the machine's drift cancels. `ratio` is the median of these, `note` tells the lowest and the
+highest; `value` is the median of microseconds of CPU for a request (bulk: for a MB), `floor` that
+of no balancer.
 
 "No balancer": the same client, connections and real servers on the same switch, half of the
 connections addressed to each real server; the director stands beside, and no packet passes it.
@@ -20,11 +21,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks import needed, report
-from benchmarks.balancers import BALANCERS, BULK_MB, NO_BALANCER, Balancer, Stage, standing
+from benchmarks.balancers import BALANCERS, BULK_MB, NO_BALANCER, Balancer, Count, Stage, standing
 from benchmarks.cpu import Cgroup, cgroup, handed_to_ksoftirqd_us, require_whole_times
 from benchmarks.load import Load, command, parse
 from benchmarks.options import Options
@@ -33,8 +35,8 @@ from benchmarks.sections import BenchmarkError
 from onevip.lab.cluster import interruptible, only_one
 from onevip.model import OnevipError
 
-ROUNDS = 5
-SECONDS, QUICK_SECONDS = 2, 1
+ROUNDS, TURNS = 3, 2  # turns of each round
+SECONDS = 1  # of each measurement
 MB = 1 << 20
 WARM_S = 1  # workers start, neighbours and ways are found
 
@@ -68,11 +70,21 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One balancer, one load, one round."""
+    """One balancer, one load, one turn."""
 
     column: Column
     balancer: Balancer
     cost_us: float
+    before_us: float  # no balancer's, before and after
+    after_us: float
+
+    @property
+    def base_us(self) -> float:
+        return (self.before_us + self.after_us) / 2
+
+    @property
+    def ratio(self) -> float:
+        return self.cost_us / self.base_us
 
 
 # Measuring.
@@ -115,37 +127,54 @@ def check(what: str, load: Load, counted: int | None) -> None:
         )
 
 
-def measure_balancer(
-    balancer: Balancer, columns: Iterable[Column], group: Cgroup, seconds: int
-) -> list[Measured]:
-    """All loads on one cluster."""
-    found = []
-    with standing(balancer, group, f"onevip-b{os.getpid()}-") as (stage, count):
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cluster with its balancer, and what that counts."""
+
+    balancer: Balancer
+    stage: Stage
+    count: Count | None
+
+    def cost_us(self, column: Column) -> float:
+        """CPU time for each request or MB. Raises BenchmarkError for a run that is no result."""
+        before = self.count() if self.count else 0
+        load, used_us = measure(self.stage, self.balancer, column, SECONDS)
+        carried = self.count() - before if self.count else None
+        check(case_name(column, self.balancer), load, carried)
+        return used_us / column.amount(load)
+
+
+@contextmanager
+def warm(balancer: Balancer, group: Cgroup) -> Iterator[Standing]:
+    prefix = f"onevip-b{os.getpid()}{'n' if balancer is NO_BALANCER else ''}-"
+    with standing(balancer, group, prefix) as (stage, count):
         measure(stage, balancer, COLUMNS[0], WARM_S)
-        for column in columns:
-            before = count() if count else None
-            load, used_us = measure(stage, balancer, column, seconds)
-            carried = None if count is None or before is None else count() - before
-            check(f"{column.name}, {balancer.name}", load, carried)
-            found.append(Measured(column, balancer, used_us / column.amount(load)))
-    return found
+        yield Standing(balancer, stage, count)
 
 
-def measure_rounds(options: Options, columns: Sequence[Column]) -> list[list[Measured]]:
-    balancers = [one for one in BALANCERS if one is NO_BALANCER or wanted(one, columns, options)]
-    seconds = QUICK_SECONDS if options.quick else SECONDS
-    rounds = []
+def by_turns(bare: Standing, ours: Standing, column: Column, turns: int) -> Iterator[Measured]:
+    """No balancer, balancer, no balancer, balancer … no balancer."""
+    before = bare.cost_us(column)
+    for _ in range(turns):
+        cost = ours.cost_us(column)
+        after = bare.cost_us(column)
+        yield Measured(column, ours.balancer, cost, before, after)
+        before = after
+
+
+def measure_all(options: Options, columns: Sequence[Column]) -> list[Measured]:
+    balancers = [one for one in BALANCERS if one is not NO_BALANCER]
+    balancers = [one for one in balancers if wanted(one, columns, options)] or balancers[:1]
+    rounds, turns = (1, 1) if options.quick else (ROUNDS, TURNS)
+    found: list[Measured] = []
     with only_one("benchmark"), interruptible(), cgroup() as group:
-        for number in range(1 if options.quick else ROUNDS):
-            ordered = balancers if number % 2 == 0 else balancers[::-1]
-            rounds.append(
-                [
-                    measured
-                    for balancer in ordered
-                    for measured in measure_balancer(balancer, columns, group, seconds)
-                ]
-            )
-    return rounds
+        for number in range(rounds):
+            with warm(NO_BALANCER, group) as bare:
+                for balancer in balancers if number % 2 == 0 else balancers[::-1]:
+                    with warm(balancer, group) as ours:
+                        for column in columns:
+                            found += by_turns(bare, ours, column, turns)
+    return found
 
 
 # Results.
@@ -159,27 +188,35 @@ def wanted(balancer: Balancer, columns: Iterable[Column], options: Options) -> b
     return any(options.wants(case_name(column, balancer)) for column in columns)
 
 
-def results_of(rounds: Sequence[Sequence[Measured]], options: Options) -> list[Result]:
-    """Medians over the rounds, in the order of the columns and balancers."""
-    costs = [{(one.column, one.balancer): one.cost_us for one in each} for each in rounds]
+def results_of(measured: Sequence[Measured], options: Options) -> list[Result]:
+    """Medians over all turns, in the order of the columns and balancers."""
     results = []
     for column in COLUMNS:
+        of_column = [one for one in measured if one.column is column]
         for balancer in BALANCERS:
-            key, base = (column, balancer), (column, NO_BALANCER)
-            if key not in costs[0] or not options.wants(case_name(*key)):
-                continue
-            results.append(
-                Result(
-                    case_name(*key),
-                    statistics.median(cost[key] for cost in costs),
-                    column.unit,
-                    statistics.median(cost[base] for cost in costs),
-                    statistics.median(cost[key] / cost[base] for cost in costs),
-                    column.most if balancer.is_ours else None,
-                    least=min(cost[key] for cost in costs),
-                )
-            )
+            turns = [one for one in of_column if one.balancer is balancer]
+            if balancer is NO_BALANCER:  # by itself: what the machine's drift is like
+                turns = [
+                    Measured(column, balancer, one.after_us, one.before_us, one.before_us)
+                    for one in of_column
+                ]
+            if turns and options.wants(case_name(column, balancer)):
+                results.append(_result(column, balancer, turns))
     return results
+
+
+def _result(column: Column, balancer: Balancer, turns: Sequence[Measured]) -> Result:
+    ratios = sorted(one.ratio for one in turns)
+    return Result(
+        case_name(column, balancer),
+        statistics.median(one.cost_us for one in turns),
+        column.unit,
+        statistics.median(one.base_us for one in turns),
+        statistics.median(ratios),
+        column.most if balancer.is_ours else None,
+        least=min(one.cost_us for one in turns),
+        note=f"{ratios[0]:.2f} to {ratios[-1]:.2f}" if len(ratios) > 1 else "",
+    )
 
 
 def run(options: Options) -> list[Result]:
@@ -189,10 +226,10 @@ def run(options: Options) -> list[Result]:
         column for column in COLUMNS if any(wanted(one, [column], options) for one in BALANCERS)
     ]
     elsewhere, began = handed_to_ksoftirqd_us(), time.monotonic()
-    rounds = measure_rounds(options, columns)
+    measured = measure_all(options, columns)
     share = (handed_to_ksoftirqd_us() - elsewhere) / (time.monotonic() - began) / 1e6
     print(f"ksoftirqd of the whole machine meanwhile: {share:.1%} of one CPU, not counted")
-    return results_of(rounds, options)
+    return results_of(measured, options)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -200,7 +237,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--only", default="", metavar="PATTERN", help="cases whose name has this")
     parser.add_argument("--quick", action="store_true", help="one short round, to try it out")
     given = parser.parse_args(argv)
-    print(report.table(run(Options(only=given.only, quick=given.quick))))
+    options = Options(only=given.only, quick=given.quick)
+    print(report.table(run(options), "endtoend"))
     return 0
 
 

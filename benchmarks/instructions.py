@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Case:
     protocol: Protocol = Protocol.TCP
     ipvs: str = ""  # the case of the kernel's IPVS that it is compared with
     most: float | None = None  # the goal, in instructions
+    has_one_leg: bool = False  # the director, to clients and real servers; else two
 
     @property
     def is_ipvs(self) -> bool:
@@ -73,28 +74,35 @@ def both(
     reals: int,
     *,
     doors: dict[str, float | None],
+    has_one_leg: bool = False,
 ) -> Iterator[Case]:
     """The kernel's IPVS and onevip in one case; the goals by onevip's doors."""
     ipvs = f"{what}, kernel IPVS"
     at = AT_REALS if method == MASQ else AT_VIP
     is_new = what.startswith("new")
-    yield Case(ipvs, roads.ipvs(method, scheduler, reals), at, reals, is_new, ipvs=ipvs)
+    of_ipvs = Case(
+        ipvs, roads.ipvs(method, scheduler, reals), at, reals, is_new, ipvs=ipvs,
+        has_one_leg=has_one_leg,
+    )  # fmt: skip
+    yield of_ipvs
     for door, most in doors.items():
         road = roads.onevip(door, method, scheduler, reals)
-        yield Case(f"{what}, onevip {door}", road, at, reals, is_new, ipvs=ipvs, most=most)
+        yield replace(of_ipvs, name=f"{what}, onevip {door}", road=road, most=most)
 
 
-ESTABLISHED_GATE, ESTABLISHED_MASQ = "established gate", "established masq"
+TWO_LEGS, ONE_LEG = "established gate, two legs", "established gate, one leg"
+ESTABLISHED_MASQ = "established masq"
 CASES = (
     Case(FLOOR, roads.drop, AT_VIP),
-    Case("XDP_TX with MACs swapped", roads.swap, AT_VIP, ipvs=f"{ESTABLISHED_GATE}, kernel IPVS"),
-    Case("XDP redirect", roads.redirect, AT_VIP, ipvs=f"{ESTABLISHED_GATE}, kernel IPVS"),
-    Case("kernel forwarding", roads.forwarding, AT_VIP, ipvs=f"{ESTABLISHED_GATE}, kernel IPVS"),
+    Case("XDP_TX with MACs swapped", roads.swap, AT_VIP, ipvs=f"{ONE_LEG}, kernel IPVS"),
+    Case("XDP redirect", roads.redirect, AT_VIP, ipvs=f"{TWO_LEGS}, kernel IPVS"),
+    Case("kernel forwarding", roads.forwarding, AT_VIP, ipvs=f"{TWO_LEGS}, kernel IPVS"),
     Case(
         "nft dnat, UDP", roads.nft_dnat, AT_REALS, protocol=Protocol.UDP,
         ipvs=f"{ESTABLISHED_MASQ}, kernel IPVS",
     ),
-    *both(ESTABLISHED_GATE, GATE, "rr", 1, doors={"xdp": 600, "tc": None}),
+    *both(TWO_LEGS, GATE, "rr", 1, doors={"xdp": 600, "tc": None}),
+    *both(ONE_LEG, GATE, "rr", 1, doors={"xdp": 600}, has_one_leg=True),
     *both(ESTABLISHED_MASQ, MASQ, "rr", 1, doors={"xdp": 650, "tc": None}),
     *both("new masq, rr of 10", MASQ, "rr", 10, doors={"xdp": 1500}),
     *both("new masq, wlc of 10", MASQ, "wlc", 10, doors={"xdp": None}),
@@ -109,7 +117,7 @@ CASES = (
 def measure(case: Case, programs: Programs, packets: int = PACKETS) -> float:
     """Instructions a packet, floor included. Raises BenchmarkError when a count does not add up."""
     values = []
-    with site(programs, case.reals) as built:
+    with site(programs, case.reals, has_one_leg=case.has_one_leg) as built:
         tally = case.road(built)
         if not case.is_new and case.protocol == Protocol.TCP:
             for flags in (SYN, ACK):
@@ -244,7 +252,7 @@ def main(argv: Sequence[str]) -> int:
             for name, cost in measure_here(options, compiled(Path(directory))):
                 print(f"{cost:8.1f} ns  {name}", flush=True)
     else:
-        print(report.table(run(options)))
+        print(report.table(run(options), "instructions"))
     return 0
 
 

@@ -1,9 +1,11 @@
 """A director on a bench: frames from a generator in the kernel, and a sink that counts them.
 
-    generator gen - front | director | back - gone sink
+    generator gen - front | director | back - gone sink         two legs
+    generator and sink gen - front | director                   one leg
 
 Generator and sink are the two programs of live.bpf.c in one namespace, the director is another.
-Real servers are static neighbours behind `back`. Knows no balancer; roads.py does.
+Real servers are static neighbours behind `back`, or, where the director has one leg, behind
+`front` beside the clients' router. Knows no balancer; roads.py does.
 """
 
 from __future__ import annotations
@@ -195,13 +197,13 @@ class Site:
 
 
 @contextmanager
-def site(programs: Programs, reals: int) -> Iterator[Site]:
-    """Both namespaces `onevip-i<pid>-…`, gone afterwards; `reals` neighbours behind `back`."""
+def site(programs: Programs, reals: int, *, has_one_leg: bool = False) -> Iterator[Site]:
+    """Both namespaces `onevip-i<pid>-…`, gone afterwards; `reals` real servers are neighbours."""
     sweep_killed_runs()
     prefix = f"{PREFIX}{os.getpid()}-"
     built = Site(programs, Namespace(f"{prefix}outside"), Namespace(f"{prefix}director"))
     try:
-        _build(built, reals)
+        _build(built, reals, "front" if has_one_leg else "back")
         yield built
     finally:
         for link in built.links:
@@ -210,7 +212,8 @@ def site(programs: Programs, reals: int) -> Iterator[Site]:
         built.outside.remove()
 
 
-def _build(built: Site, reals: int) -> None:
+def _build(built: Site, reals: int, leg: str) -> None:
+    """`leg`: the director's interface to the real servers."""
     outside, director = built.outside, built.director
     for host in (outside, director):
         host.create()
@@ -224,11 +227,11 @@ def _build(built: Site, reals: int) -> None:
         "link set back up",
         "addr add 10.0.0.2/24 dev front",
         f"addr add {VIP}/32 dev front",
-        f"addr add {REALS[1]}/{REALS.prefixlen} dev back",
+        f"addr add {REALS[1]}/{REALS.prefixlen} dev {leg}",
         f"neigh add 10.0.0.1 lladdr {GEN} dev front nud permanent",
         "route add default via 10.0.0.1",
         *(
-            f"neigh add {address} lladdr {real_mac(address)} dev back nud permanent"
+            f"neigh add {address} lladdr {real_mac(address)} dev {leg} nud permanent"
             for address in map(real_address, range(reals))
         ),
     )

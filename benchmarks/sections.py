@@ -17,6 +17,7 @@ SECTIONS = {
     "packets": "benchmarks.packets",
     "instructions": "benchmarks.instructions",
     "endtoend": "benchmarks.endtoend",
+    "sweep": "benchmarks.sweep",
     "listing": "benchmarks.listing",
 }
 

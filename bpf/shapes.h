@@ -10,7 +10,7 @@
 #include <linux/types.h>
 
 enum limits {
-	SHAPES_VERSION = 2,
+	SHAPES_VERSION = 3,
 	MAX_SERVICES = 4096,
 	MAX_REALS = 16384,
 	MAX_CHUNKS = 16384,
@@ -215,6 +215,8 @@ struct sweeper_report {
 	__u64 clock_ns;	     /* CLOCK_MONOTONIC */
 	__u64 expired;
 	__u64 failures; /* of re-arming */
+	__u64 spent_ns;	  /* in all ticks together */
+	__u64 longest_ns; /* in one tick: for so long nothing else ran on that CPU */
 	__u64 rounds[TABLES];	      /* whole sweeps since loading */
 	__u64 live[TABLES];	      /* connections that the last SEGMENTS segments held */
 	__u64 cursor[TABLES];	      /* next bucket */

@@ -109,11 +109,22 @@ static __always_inline void note_clocks(struct sweeper_report *r)
 	r->clock_ns = bpf_ktime_get_ns();
 }
 
+/* Once the clocks are noted. */
+static __always_inline void note_price(struct sweeper_report *r, __u64 began_ns)
+{
+	__u64 spent_ns = r->clock_ns - began_ns;
+
+	r->spent_ns += spent_ns;
+	if (spent_ns > r->longest_ns)
+		r->longest_ns = spent_ns;
+}
+
 static int tick(void *map, __u32 *key, struct sweeper *w)
 {
 	__u32 zero = 0;
 	struct sweeper_report *report = bpf_map_lookup_elem(&sweeper_report, &zero);
 	struct settings *s = the_settings();
+	__u64 began_ns = bpf_ktime_get_ns();
 
 	if (!report || !s)
 		return 0;
@@ -121,6 +132,7 @@ static int tick(void *map, __u32 *key, struct sweeper *w)
 		if (is_searched(tables_in_use(s), table))
 			sweep_slice(s, report, table);
 	note_clocks(report);
+	note_price(report, began_ns);
 	report->ticks++;
 	if (bpf_timer_start(&w->timer, TICK_NS, 0))
 		report->failures++;

@@ -105,6 +105,21 @@ def test_an_idle_flow_of_datagrams_ends_by_itself(tc: Director) -> None:
     assert tc.connections() == 0
 
 
+def test_the_sweeper_tells_what_it_costs(tc: Director) -> None:
+    tc.add_service()
+    report = tc.plane.report
+
+    def told(field: str) -> int:
+        return report.get(0, field)
+
+    report.set(0, "longest_ns", 0)
+    ticks, spent_ns = told("ticks"), told("spent_ns")
+    assert within(5, lambda: told("ticks") >= ticks + 20)
+    mean_ns = (told("spent_ns") - spent_ns) / (told("ticks") - ticks)
+    assert 100 < mean_ns <= told("longest_ns"), "64 buckets a tick: more than nothing"
+    assert told("longest_ns") < 1e9
+
+
 def test_each_state_has_its_own_timeout(tc: Director) -> None:
     """Only CLOSE's is short now: the others stay."""
     tc.add_service()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cpu, needed
-from benchmarks.balancers import BALANCERS, NO_BALANCER, door_counter
-from benchmarks.endtoend import COLUMNS, Measured, check, results_of, wanted
+from benchmarks.balancers import BALANCERS, NO_BALANCER, Balancer, door_counter
+from benchmarks.endtoend import COLUMNS, Column, Measured, by_turns, check, results_of, wanted
 from benchmarks.load import Load, command, parse
 from benchmarks.options import Options
 from benchmarks.sections import BenchmarkError
@@ -84,15 +84,35 @@ def test_bulk_is_by_mb_and_the_others_are_by_request() -> None:
     assert [column.amount(load) for column in COLUMNS] == [20, 20, 200]
 
 
-def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
-    rounds = [
-        [Measured(KEEP_ALIVE, NO_BALANCER, base), Measured(KEEP_ALIVE, TC_MASQ, cost)]
-        for base, cost in ((10.0, 12.0), (20.0, 22.0), (40.0, 60.0))
+def test_a_balancer_is_held_against_its_neighbours_and_ratios_against_each_other() -> None:
+    turns = [
+        Measured(KEEP_ALIVE, TC_MASQ, 12.0, before_us=8.0, after_us=12.0),
+        Measured(KEEP_ALIVE, TC_MASQ, 22.0, before_us=20.0, after_us=20.0),
+        Measured(KEEP_ALIVE, TC_MASQ, 60.0, before_us=30.0, after_us=50.0),
     ]
-    none, ours = results_of(rounds, Options())
-    assert (none.case, none.ratio, none.goal) == ("keep-alive, no balancer", 1, None)
+    none, ours = results_of(turns, Options())
+    assert (none.case, none.ratio, none.goal) == ("keep-alive, no balancer", 1.5, None)
+    assert none.note == "1.00 to 1.67", "the drift from one to the next"
     assert (ours.case, ours.value, ours.floor) == ("keep-alive, onevip tc masq", 22, 20)
     assert (ours.ratio, ours.goal, ours.is_reached, ours.least) == (1.2, 1.2, True, 12)
+    assert ours.note == "1.10 to 1.50"
+
+
+class Bare:
+    """Stands for a cluster; says what it is told to."""
+
+    def __init__(self, balancer: Balancer, *costs: float) -> None:
+        self.balancer = balancer
+        self._costs = iter(costs)
+
+    def cost_us(self, column: Column) -> float:
+        return next(self._costs)
+
+
+def test_each_turn_lies_between_two_of_no_balancer() -> None:
+    bare, ours = Bare(NO_BALANCER, 1, 2, 3), Bare(TC_MASQ, 10, 20)
+    found = by_turns(bare, ours, NEW, 2)  # type: ignore[arg-type]
+    assert list(found) == [Measured(NEW, TC_MASQ, 10, 1, 2), Measured(NEW, TC_MASQ, 20, 2, 3)]
 
 
 def test_only_what_was_asked_for() -> None:
@@ -101,8 +121,8 @@ def test_only_what_was_asked_for() -> None:
     new = Options(only="new*tc masq")
     assert wanted(TC_MASQ, COLUMNS, new)
     assert not wanted(TC_MASQ, [KEEP_ALIVE], new)
-    rounds = [[Measured(NEW, NO_BALANCER, 100.0), Measured(NEW, TC_MASQ, 110.0)]]
-    assert [found.ratio for found in results_of(rounds, new)] == [1.1]
+    turns = [Measured(NEW, TC_MASQ, 110.0, 90.0, 110.0)]
+    assert [found.ratio for found in results_of(turns, new)] == [1.1]
 
 
 def test_cpu_time_of_a_cgroup() -> None:

@@ -13,7 +13,9 @@ from benchmarks.live import Run
 from benchmarks.options import Options
 from benchmarks.sections import BenchmarkError
 
-GATE_IPVS, GATE_XDP = "established gate, kernel IPVS", "established gate, onevip xdp"
+GATE_IPVS, GATE_XDP = (
+    f"established gate, two legs, {who}" for who in ("kernel IPVS", "onevip xdp")
+)
 COSTS = {FLOOR: 900.0, GATE_IPVS: 4900.0, GATE_XDP: 1500.0}
 
 
@@ -41,6 +43,14 @@ def test_every_case_but_the_floor_is_compared_with_one_of_ipvs() -> None:
     ipvs = {case.name for case in CASES if case.is_ipvs}
     assert {case.ipvs for case in CASES[1:]} == ipvs
     assert CASES[0].name == FLOOR
+
+
+def test_one_leg_is_compared_with_one_leg() -> None:
+    by_name = {case.name: case for case in CASES}
+    assert {case.has_one_leg for case in CASES} == {False, True}
+    for case in CASES:
+        if case.has_one_leg or case.name == "XDP_TX with MACs swapped":
+            assert by_name[case.ipvs].has_one_leg
 
 
 @pytest.mark.parametrize(

@@ -154,11 +154,26 @@ def test_the_table_says_what_was_reached() -> None:
             measured("first", 3.0, goal=4.0).result,
             measured("second", 5.0, goal=4.0, note="why").result,
             measured("third").result,
-        ]
+        ],
+        "packets",
     ).splitlines()
     assert [line.split()[-1] for line in lines[1:]] == ["reached", "why", "2.00"]
     assert "MISSED" in lines[2]
-    assert lines[1].split()[:4] == ["first", "60", "40", "ns"]
+    assert lines[1].split()[:4] == ["first", "60", "40.0", "ns"]
+
+
+def test_only_a_packet_s_ratio_has_a_raw_cost() -> None:
+    head, line = report.table([measured("first", 3.0).result], "endtoend").splitlines()
+    assert head.split() == ["case", "net", "least", "floor", "ratio", "goal"]
+    assert line.split() == ["first", "40.0", "ns", "20.0", "3.00"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(3763.9, "3764"), (49.1, "49.1"), (1.337, "1.34"), (0.0123, "0.0123"), (0, "0")],
+)
+def test_small_figures_keep_digits_that_count(value: float, shown: str) -> None:
+    assert report.figure(value) == shown
 
 
 def test_a_selection_is_part_of_a_name_or_a_pattern() -> None:

@@ -25,7 +25,7 @@ class Shape(NamedTuple):
 
 
 class Limits(IntEnum):
-    SHAPES_VERSION = 2
+    SHAPES_VERSION = 3
     MAX_SERVICES = 4096
     MAX_REALS = 16384
     MAX_CHUNKS = 16384
@@ -288,17 +288,19 @@ ADDRESS_FILTER: Final = Shape(
 
 SWEEPER_REPORT: Final = Shape(
     "sweeper_report",
-    232,
+    248,
     {
         "ticks": Field(0, "=Q"),
         "clock_jiffies": Field(8, "=Q"),
         "clock_ns": Field(16, "=Q"),
         "expired": Field(24, "=Q"),
         "failures": Field(32, "=Q"),
-        "rounds": Field(40, "=2Q"),
-        "live": Field(56, "=2Q"),
-        "cursor": Field(72, "=2Q"),
-        "counted": Field(88, "=2Q"),
-        "segment": Field(104, "=32I"),
+        "spent_ns": Field(40, "=Q"),
+        "longest_ns": Field(48, "=Q"),
+        "rounds": Field(56, "=2Q"),
+        "live": Field(72, "=2Q"),
+        "cursor": Field(88, "=2Q"),
+        "counted": Field(104, "=2Q"),
+        "segment": Field(120, "=32I"),
     },
 )
