@@ -64,7 +64,7 @@ HONEST = (
     Case("SHRINK ALONE"),
     Case("SHRINK ALONE PATIENT"),
     Case("TURN_BACK ALONE"),
-    Case("EVICT ROUNDS=0", long=False),
+    Case("EVICT ROUNDS=0"),
     Case("EVICT"),
 )
 MUTANTS = (
@@ -109,7 +109,7 @@ WITNESSES = {
     "EVICT": "EVICTED EVICTED_OF_ANOTHER_HOME EVICTION_DEFEATED SNATCHED GAVE_UP RENEWED",
 }
 REACHED = tuple(
-    Case(f"{scenario} WITNESS={place}", place, long=place != "WENT_ON")
+    Case(f"{scenario} WITNESS={place}", place, long=place != "REOPENED")
     for scenario, places in WITNESSES.items()
     for place in places.split()
 )
