@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from onevip.model import ForwardingMethod, Protocol
 
@@ -40,6 +40,8 @@ class Case:
     family: int = 4
     full: float = 0.0  # which part of the table is taken; 0: by these flows only
     flags: str = "A"
+    changes: int = 0  # of random real servers' counts, before each packet
+    in_each_chunk: bool = False  # instead, one in each part of the list that remembers its best
     goal: float | None = None
     goal_of: tuple[str, float] | None = None  # another case's ratio, and how often that
 
@@ -83,6 +85,12 @@ def new(scheduler: str, reals: int, goal: float | None = None) -> Case:
     return Case(name, Road.NEW, NEW_FLOWS, scheduler=scheduler, reals=reals, flags="S", goal=goal)
 
 
+def busy(name: str, *, goal: float | None = None, **changes: Any) -> Case:
+    """A new connection while others of a thousand real servers end: the best changes."""
+    calm = new("wlc", MOST)
+    return replace(calm, name=f"{calm.name}, {name}", goal=goal, **changes)
+
+
 def _near(flows: int, factor: float) -> tuple[str, float]:
     return f"established gate, {FLOWS[flows]}", factor
 
@@ -94,6 +102,7 @@ NEW_GOALS = {
     ("wlc", TEN): 20.0,
     ("wlc", 1000): 50.0,
 }
+MOST: Final = 1000  # real servers
 
 CASES: tuple[Case, ...] = (
     *(established("established gate", n, goal=goal) for n, goal in ESTABLISHED_GOALS.items()),
@@ -111,8 +120,11 @@ CASES: tuple[Case, ...] = (
     *(
         new(scheduler, reals, NEW_GOALS.get((scheduler, reals)))
         for scheduler in ("rr", "wrr", "wlc")
-        for reals in (1, 10, 100, 1000)
+        for reals in (1, 10, 100, MOST)
     ),
+    *(new(scheduler, MOST) for scheduler in ("lc", "sed", "nq")),
+    busy("2 closes before each", changes=2, goal=50.0),
+    busy("closes in all parts of the list", in_each_chunk=True),
     Case("table 50 % full, established", Road.ESTABLISHED, MANY, full=0.5),
     Case("table 50 % full, new connection", Road.NEW, NEW_FLOWS, full=0.5, flags="S"),
     Case("table 90 % full, established", Road.ESTABLISHED, MANY, full=0.9),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * connections.bpf.c - fills and empties the connection table for the benchmark.
+ * connections.bpf.c - fills and empties the connection table for the benchmark, and lets real
+ * servers become busier and idler between two packets.
  *
  * Here and in connections.py stands all that the benchmark knows of the table's insides. Entries
  * are made by the data plane's own create() and ended by its own sweeper.
@@ -132,4 +133,66 @@ int seen_all(struct __sk_buff *ctx)
 
 	everywhere(count_seen, &slice);
 	return slice.live;
+}
+
+/* What happens to real servers before each packet; benchmarks/connections.py packs it. */
+struct churn {
+	__u32 reals;
+	__u32 changes; /* of one real server's counts each */
+	__u32 stride;  /* so many real servers from one to the next; 0: random ones */
+	__u32 dice;
+	__u64 watched; /* what came of it: so many made their chunk look again */
+};
+
+/* Which real servers have a connection closed that will be opened again. */
+struct closed {
+	__u8 of[MAX_REALS];
+};
+
+MAP_ARRAY(churns, struct churn, 1, 0);
+MAP_ARRAY(are_closed, struct closed, 1, 0);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} onward SEC(".maps");
+
+/* A connection is closed, the next time it is opened again: the sum stays. */
+static long change_one(__u32 nr, struct churn *c)
+{
+	__u32 zero = 0, real = c->reals - 1 - nr * c->stride;
+	struct closed *closed = bpf_map_lookup_elem(&are_closed, &zero);
+	struct all_real_counts *all = the_counts();
+
+	if (!all || !closed || !c->reals)
+		return 1;
+	if (!c->stride) {
+		c->dice ^= c->dice << 13;
+		c->dice ^= c->dice >> 17;
+		c->dice ^= c->dice << 5;
+		real = c->dice % c->reals;
+	}
+	real &= MAX_REALS - 1;
+	c->watched += !!all->of[real].chunk;
+	closed->of[real] ^= 1;
+	add_to_counts(real, closed->of[real] ? ONE_INACTIVE - ONE_ACTIVE :
+					       ONE_ACTIVE - ONE_INACTIVE);
+	return 0;
+}
+
+SEC("xdp")
+int churn(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct churn *shared = bpf_map_lookup_elem(&churns, &zero), c;
+
+	if (!shared)
+		return XDP_ABORTED;
+	c = *shared;
+	LOOP(c.changes, change_one, &c);
+	*shared = c;
+	bpf_tail_call(ctx, &onward, 0);
+	return XDP_ABORTED;
 }

@@ -24,7 +24,33 @@ from scripts.build_bpf import compile_object
 
 FOREVER = 1 << 24  # clock units: more than the clock has
 ORDER = struct.Struct("=16s16s2sBB5I")  # struct order
+CHURN = struct.Struct("=4IQ")  # struct churn
 SYN_RECEIVED = TcpState.TCP_SYN_RECV  # what a SYN makes
+
+
+class Churn:
+    """Real servers become busier and idler before each packet: a program between two others."""
+
+    def __init__(self, loaded: libbpf.Object, reals: int, changes: int, stride: int) -> None:
+        self.program = loaded.programs["churn"]
+        self._maps = loaded.maps
+        self._changes = reals, changes, stride
+        self.start()
+
+    def aim_at(self, program: int) -> None:
+        """What gets the packet then."""
+        libbpf.map_update(self._maps["onward"], FIRST, program.to_bytes(4, "little"))
+
+    def start(self) -> None:
+        """From the same dice again."""
+        libbpf.map_update(self._maps["churns"], FIRST, CHURN.pack(*self._changes, 1, 0))
+
+    @property
+    def watched(self) -> int:
+        """Changes since the start that made a chunk of real servers look again for its best."""
+        raw = libbpf.map_lookup(self._maps["churns"], FIRST, CHURN.size) or bytes(CHURN.size)
+        count: int = CHURN.unpack(raw)[-1]
+        return count
 
 
 class Connections:
@@ -103,6 +129,9 @@ class Connections:
         self._run("fill")
         refused: int = ORDER.unpack(libbpf.map_lookup(orders, FIRST, ORDER.size) or b"")[-1]
         return refused
+
+    def churn(self, reals: int, changes: int, stride: int) -> Churn:
+        return Churn(self._object, reals, changes, stride)
 
     def end_new(self) -> int:
         """End what a SYN opened and nothing followed; how many."""

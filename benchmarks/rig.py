@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 from benchmarks.flows import Traffic
 from benchmarks.generator import Generator
@@ -15,6 +16,16 @@ from benchmarks.measuring import Cost, Round, TestRun, Timing, cost_of
 from benchmarks.sections import BenchmarkError
 
 XDP_PASS, XDP_TX = 2, 3  # linux/bpf.h
+
+
+class Between(Protocol):
+    """A program that the packets meet before the measured one, in the floor too."""
+
+    program: int
+
+    def start(self) -> None: ...
+
+    def aim_at(self, program: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,7 @@ class Way:
     grows: bool = False  # what is measured makes the packet longer
     burst: int = 0  # packets without a break; 0: all
     at_least: int = 0  # packets a round, where the rig makes fewer
+    by: Between | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +103,12 @@ class Rig:
         """Packets made anew, into a program: a descriptor, or a name of generator.bpf.c."""
         packets = packets or self.packets_of(way)
         wrapper = self.generator.make(way.traffic)
-        self.generator.aim_at(
-            self.generator.program(program) if isinstance(program, str) else program
-        )
+        target = self.generator.program(program) if isinstance(program, str) else program
+        if way.by:
+            way.by.start()
+            way.by.aim_at(target)
+            target = way.by.program
+        self.generator.aim_at(target)
         done = TestRun(wrapper, way.traffic.frame)(packets, way.burst, between, self._call_ns)
         if self.generator.made != packets:
             raise BenchmarkError(f"{self.generator.made} packets were made, not {packets}")

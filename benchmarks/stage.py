@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.cases import IPIP, Case, Road
-from benchmarks.connections import Connections
+from benchmarks.connections import Churn, Connections
 from benchmarks.director import Director
 from benchmarks.measuring import Timing
 from benchmarks.network import BACK, FRONT
 from benchmarks.rig import XDP_PASS, Measurement, Rig, Way
 from benchmarks.sections import BenchmarkError
 from benchmarks.traffic import opening, traffic_of
+from onevip.engines.bpf.shapes import Limits
 
 CROWD, CROWD_END = 1 << 20, 1 << 23  # flow numbers from here on only fill the table
 SLICES = 16  # in which a table is filled with flows and crowd
@@ -40,12 +41,14 @@ class Stage:
         self.table_full = 0.0  # which part of the packets of the last round found no place
         self._is_passed = case.road is Road.STRANGER or case.family == 6
         is_new = case.road is Road.NEW
+        self._churn = self._start_churn() if case.changes or case.in_each_chunk else None
         self._way = Way(
             traffic_of(case),
             is_passed=self._is_passed,
             grows=case.method is IPIP,
             burst=int(connections.places * LOAD) if is_new else 0,
             at_least=0 if is_new else case.flows,  # every flow is met
+            by=self._churn,
         )
 
     def measure(self, rig: Rig) -> Measurement:
@@ -85,9 +88,23 @@ class Stage:
             raise BenchmarkError(f"{living} connections became {still_living}")
         if self._case.family == 6 and self._connections.seen() != self._case.flows:
             raise BenchmarkError(f"{self._connections.seen()} connections were met")
+        if self._churn and self._churn.watched != packets * self._changes:
+            raise BenchmarkError(f"{self._churn.watched} changes made a list look again")
         if self._is_passed and done.verdict != XDP_PASS:
             raise BenchmarkError(f"the verdict is {done.verdict}, not {XDP_PASS}")
         return done
+
+    @property
+    def _changes(self) -> int:
+        """Of real servers' counts, before each packet."""
+        chunks = -(-self._case.reals // Limits.MEMBERS_PER_CHUNK)
+        return chunks if self._case.in_each_chunk else self._case.changes
+
+    def _start_churn(self) -> Churn:
+        reals = self._case.reals
+        self._open(range(CROWD, CROWD + reals))
+        stride = int(Limits.MEMBERS_PER_CHUNK) if self._case.in_each_chunk else 0
+        return self._connections.churn(reals, self._changes, stride)
 
     def _knock(self) -> None:
         """One packet that opens a connection: the door takes what is for the service."""

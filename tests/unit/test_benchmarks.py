@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
@@ -216,3 +217,10 @@ def test_prices_of_the_method_are_not_drawn() -> None:
 def test_a_result_of_another_machine_is_told() -> None:
     picture = chart.draw([measured("a"), Measured("packets", measured("b").result, THERE)])
     assert any("another CPU" in word and "a CPU" in word for word in words_of(picture))
+
+
+def test_real_servers_that_change_are_a_calm_case_s_neighbour() -> None:
+    calm, *busy = [case for case in CASES if case.name.startswith("new connection by wlc, 1000")]
+    assert [(case.changes, case.in_each_chunk) for case in busy] == [(2, False), (0, True)]
+    assert all(replace(case, name="", changes=0, in_each_chunk=False, goal=None)
+               == replace(calm, name="", goal=None) for case in busy)  # fmt: skip
