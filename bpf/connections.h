@@ -42,6 +42,7 @@
 
 /* The word of a home bucket, in its slot 0: lock:1, overflow:24, version:32 */
 #define INSERT_LOCK 1ULL
+#define SEARCH_AGAIN INSERT_LOCK /* of a word that is remembered: nothing to go on from */
 #define ONE_OVERFLOW (1ULL << 8)
 #define OVERFLOW_MASK 0xffffff00ULL
 #define ONE_VERSION (1ULL << 32) /* moves on whenever the lock is opened */
@@ -309,15 +310,17 @@ static __always_inline bool find(const struct settings *s, const struct flow *f,
 	__u64 word;
 	long where;
 
+	if (side == SIDE_VIP) { /* a new connection goes on from here */
+		found->hash = hash;
+		found->tables = tables;
+		found->word = SEARCH_AGAIN;
+	}
 	if (!home)
 		return false;
 	word = READ_ONCE(home->slot[0].word);
 	barrier();
-	if (side == SIDE_VIP) { /* a new connection goes on from here */
-		found->hash = hash;
-		found->tables = tables;
+	if (side == SIDE_VIP)
 		found->word = word;
-	}
 	found->table = table;
 	found->slot = find_in(home, f, hash, side, &found->control);
 	if (found->slot)

@@ -228,8 +228,11 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 			*real = real_at(READ_ONCE(connection->slot->real));
 			if (!*real || (*real)->state != SLOT_USED)
 				return DEAD;
-			if (!touch(connection, p, false, &way->index))
+			if (!touch(connection, p, false, &way->index)) {
+				/* it, or what looked like it, died: others were not searched */
+				connection->word = SEARCH_AGAIN;
 				return UNKNOWN;
+			}
 			way->method = method_of(connection->control);
 			return REQUEST;
 		}

@@ -32,8 +32,6 @@ struct newcomer {
 	__u32 real;
 };
 
-#define SEARCH_AGAIN INSERT_LOCK /* no word to go on from is locked */
-
 /* What a connection is worth to a newcomer: what ends it, then its age. 0: it stays. */
 static __always_inline __u64 worth(const struct settings *s, const struct connection *c,
 				   __u64 control, __u32 now)
