@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import chart, report, results
+from benchmarks.bars import Kind, blocks_of
 from benchmarks.cases import CASES, Case, Road
 from benchmarks.flows import Traffic, client_of, flow_of
 from benchmarks.measuring import Cost, Round, bursts, cost_of
@@ -190,18 +191,61 @@ def words_of(picture: str) -> list[str]:
     return [text.text or "" for text in ET.fromstring(picture).iter() if text.text]
 
 
-def test_the_picture_is_well_formed_and_shows_every_case() -> None:
+def test_the_picture_is_well_formed_and_shows_what_has_a_goal() -> None:
     names = ["established gate, 1 flow", "a < b & c", "reply of masq, 1 flow"]
     shown = [measured(name, 2.5, goal=goal) for name, goal in zip(names, (4, 2, None), strict=True)]
-    picture = chart.draw([*shown, measured("requests", 3.5, section="endtoend")])
+    picture = chart.draw([*shown, measured("bulk, haproxy", 3.5, section="endtoend")])
     words = words_of(picture)
-    assert {*names, "requests", "6.2 to 7.2", "2.5", "3.5"} <= set(words)
+    assert {"established gate", "1 flow", "a < b & c", "6.2 to 7.2", "2.50"} <= set(words)
+    assert {"bulk", "haproxy", "3.50"} <= set(words)
+    assert "reply of masq" not in words, "nothing to be held against"
     assert picture.count('class="over"') == 2, "the missed goal, and the legend"
 
 
+def test_instructions_are_drawn_beside_the_kernel_s() -> None:
+    rows = {"gate, kernel IPVS": (4000, 1, None), "gate, onevip xdp": (500, 0.125, 0.15)}
+    results = [
+        Result(case, value, "instructions", 900, ratio, goal)
+        for case, (value, ratio, goal) in rows.items()
+    ]
+    ((bar,),) = blocks_of("instructions", results)
+    assert (bar.group, bar.label, bar.amount, bar.number) == ("gate", "onevip xdp", 500, "500")
+    assert (bar.goal, bar.theirs, bar.note) == (600, (4000, 4000), "8.0 times fewer")
+    assert bar.kind is Kind.OURS
+
+
+def test_end_to_end_others_are_told_from_ours() -> None:
+    names = ["bulk, no balancer", "bulk, onevip tc", "bulk, haproxy", "new, onevip tc"]
+    blocks = blocks_of("endtoend", [measured(name).result for name in names])
+    kinds = [[(bar.label, bar.kind) for bar in block] for block in blocks]
+    assert kinds == [
+        [("onevip tc", Kind.OURS), ("haproxy", Kind.OTHER)],
+        [("onevip tc", Kind.OURS)],
+    ]
+
+
+def test_expiry_tells_values() -> None:
+    late = Result("idle, late at most", 1.0, "s", 2.0, 0.5, goal=1.0)
+    ((bar,),) = blocks_of("sweep", [late, Result("growth", 40, "ms", 1000, 0.04)])
+    assert (bar.amount, bar.number, bar.goal) == (0.5, "1.00 s", 1.0)
+
+
+def test_groups_of_one_make_a_block_together() -> None:
+    names = ["a, 1", "b, 1", "c, 1", "c, 2"]
+    blocks = blocks_of("packets", [measured(name, goal=3.0).result for name in names])
+    assert [[bar.group for bar in block] for block in blocks] == [["a", "b"], ["c", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("highest", "step"), [(1.06, 0.2), (2.7, 0.5), (58, 10), (9300, 1000), (26000, 5000)]
+)
+def test_a_grid_has_few_lines_at_round_numbers(highest: float, step: float) -> None:
+    assert chart.grid_step(highest) == pytest.approx(step)
+
+
 def test_one_very_long_bar_is_cut_and_says_its_ratio() -> None:
-    shown = [measured(f"case {n}", 3.0, goal=5.0) for n in range(20)]
-    picture = chart.draw([*shown, measured("long", 160.0)])
+    shown = [measured(f"case, {n}", 3.0, goal=5.0) for n in range(20)]
+    picture = chart.draw([*shown, measured("long", 160.0, goal=5.0)])
     assert "160.0" in words_of(picture)
     assert picture.count('class="cut"') == 1
     boxes = ET.fromstring(picture).iter("{http://www.w3.org/2000/svg}rect")
@@ -210,12 +254,14 @@ def test_one_very_long_bar_is_cut_and_says_its_ratio() -> None:
 
 def test_prices_of_the_method_are_not_drawn() -> None:
     assert "price: MAC swap" not in words_of(
-        chart.draw([measured("a"), measured("price: MAC swap")])
+        chart.draw([measured("a", goal=1.0), measured("price: MAC swap")])
     )
 
 
 def test_a_result_of_another_machine_is_told() -> None:
-    picture = chart.draw([measured("a"), Measured("packets", measured("b").result, THERE)])
+    picture = chart.draw(
+        [measured("a", goal=1.0), Measured("packets", measured("b").result, THERE)]
+    )
     assert any("another CPU" in word and "a CPU" in word for word in words_of(picture))
 
 
