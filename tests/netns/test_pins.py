@@ -118,3 +118,21 @@ def test_an_interface_that_is_not_there_loads_nothing(hosts: tuple[Namespace, Na
     with pytest.raises(LabError, match="no interface eth99 in this network namespace"):
         one.run(*ONEVIP, "attach", "eth99")
     assert not (BPFFS / identity(one)).exists()
+
+
+def test_what_others_keep_in_our_bpffs_is_left_alone(
+    hosts: tuple[Namespace, Namespace],
+) -> None:
+    """iproute2 makes `tc` and links to it in the first bpffs that it finds."""
+    add_service(hosts[0])
+    theirs = BPFFS / "onevip-test-theirs"
+    link = BPFFS / "onevip-test-link"
+    theirs.mkdir(exist_ok=True)
+    try:
+        link.symlink_to(theirs)
+        add_service(hosts[1])
+        assert theirs.is_dir()
+        assert link.is_symlink()
+    finally:
+        link.unlink(missing_ok=True)
+        theirs.rmdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ from onevip.engines.bpf import libbpf
 from onevip.model import DataplaneError
 
 BPFFS = namespace.RUN / "bpf"
+_OURS = re.compile(r"\d+-\d+(-new)?")  # namespace.identity()
 
 
 def _is_mounted(mountinfo: Path) -> bool:
@@ -169,7 +171,8 @@ def sweep_dead(base: Path) -> None:
     alive = _live_inodes()
     mine = namespace.identity()
     for path in base.iterdir():
-        if not path.is_dir():
+        # iproute2 makes `tc`, `xdp` and `ip` of its own in the first bpffs that it finds
+        if path.is_symlink() or not _OURS.fullmatch(path.name) or not path.is_dir():
             continue
         inode = path.name.partition("-")[0]
         if path.name.endswith("-new"):
