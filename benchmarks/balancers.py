@@ -130,6 +130,13 @@ class Stage(Cluster):
     def add_vip(self) -> None:
         self.director.ip(f"address add {VIP}/32 dev eth0")
 
+    def add_vip_to_real_servers(self) -> None:
+        """Taken, and never answered for by ARP."""
+        for name in REAL_SERVERS:
+            host = self.host(name)
+            host.sysctl({"ipv4/conf/all/arp_ignore": 1, "ipv4/conf/all/arp_announce": 2})
+            host.ip(f"address add {VIP}/32 dev lo")
+
     def director_counts(self, protocol: str, name: str) -> int:
         """One number of the director's /proc/net/snmp."""
         text = self.director.run("cat", "/proc/net/snmp")
@@ -165,20 +172,29 @@ class Balancer:
     set_up: Callable[[Stage], Count | None]
     method: str = "masq"
     door: str = "tc"
-    targets: tuple[str, ...] = (VIP, VIP)  # one for each of two clients
     is_ours: bool = False
 
 
+def spread(host: Namespace) -> None:
+    """This host's routing table gives half of the connections to the VIP to each real server."""
+    host.sysctl({"ipv4/fib_multipath_hash_policy": 1})  # by ports too
+    hops = " ".join(f"nexthop via {address}" for address in REAL_SERVERS.values())
+    host.ip(f"route add {VIP}/32 {hops}")
+
+
 def none(stage: Stage) -> None:
-    """Half of the connections go to each real server straight over the switch."""
+    """Straight over the switch, as the client's own routing table spreads them."""
+    stage.add_vip_to_real_servers()
+    spread(stage.client)
 
 
 def forwarding(stage: Stage) -> Count:
-    """The director as a router, there and back."""
-    for address in REAL_SERVERS.values():
-        stage.client.ip(f"route add {address}/32 via {DIRECTOR}")
+    """The director as a router with two equal ways, there and back."""
+    stage.add_vip_to_real_servers()
+    stage.client.ip(f"route add {VIP}/32 via {DIRECTOR}")
     stage.route_replies_back()
     stage.director.sysctl({"ipv4/ip_forward": 1})
+    spread(stage.director)
     return lambda: stage.director_counts("Ip:", "ForwDatagrams")
 
 
@@ -231,10 +247,10 @@ def door_counter(shown: str, door: str, name: str) -> int:
     return int(rows[name][doors.index(door)]) if name in rows else 0
 
 
-NO_BALANCER = Balancer("no balancer", none, targets=(RS1, RS2))
+NO_BALANCER = Balancer("no balancer", none)
 BALANCERS = (
     NO_BALANCER,
-    Balancer("kernel forwarding", forwarding, targets=(RS1, RS2)),
+    Balancer("kernel forwarding", forwarding),
     Balancer("onevip tc masq", onevip, is_ours=True),
     Balancer("onevip tc gate", onevip, method="gate", is_ours=True),
     Balancer("onevip xdp masq", onevip, door="xdp"),
