@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks.live import VIP, Site, inside, real_address
 from benchmarks.sections import BenchmarkError
-from onevip.engines.bpf import BpfEngine
+from onevip.engines.bpf import BpfEngine, loader
+from onevip.engines.bpf.shapes import Limits
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -123,6 +124,14 @@ def _ipvs_packets(site: Site) -> int:
     return sum(int(row[2], 16) for row in rows if len(row) == 6 and row[0] not in ("CPU", "~"))
 
 
+def send_back_as_a_device() -> None:
+    """`front` is a veth, whose peer has an XDP program here: it sends back as a card's driver."""
+    plane, front = loader.find(), socket.if_nametoindex("front")
+    if plane is None:
+        raise BenchmarkError("nothing is loaded")
+    plane.own_macs.set(front % Limits.XDP_PLACES, "is_device", 1)
+
+
 def onevip(door: str, method: ForwardingMethod, scheduler: str, reals: int) -> Road:
     """onevip by one door. What xdp handed over, the tc door carried."""
 
@@ -141,6 +150,7 @@ def onevip(door: str, method: ForwardingMethod, scheduler: str, reals: int) -> R
             )
             if door == "xdp":
                 engine.attach("front", door)
+                send_back_as_a_device()
             else:
                 receive_by_napi(site)
             open_doors = {shown.interface.name: shown.doors for shown in engine.doors()}
