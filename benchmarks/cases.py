@@ -88,7 +88,7 @@ def new(scheduler: str, reals: int, goal: float | None = None) -> Case:
 def busy(name: str, *, goal: float | None = None, **changes: Any) -> Case:
     """A new connection while others of a thousand real servers end: the best changes."""
     calm = new("wlc", MOST)
-    return replace(calm, name=f"{calm.name}, {name}", goal=goal, **changes)
+    return replace(calm, name=f"new, wlc of {MOST}, {name}", goal=goal, **changes)
 
 
 def _near(flows: int, factor: float) -> tuple[str, float]:
@@ -123,8 +123,8 @@ CASES: tuple[Case, ...] = (
         for reals in (1, 10, 100, MOST)
     ),
     *(new(scheduler, MOST) for scheduler in ("lc", "sed", "nq")),
-    busy("2 closes before each", changes=2, goal=50.0),
-    busy("closes in all parts of the list", in_each_chunk=True),
+    busy("2 closes each", changes=2, goal=50.0),
+    busy("closes everywhere", in_each_chunk=True),
     Case("table 50 % full, established", Road.ESTABLISHED, MANY, full=0.5),
     Case("table 50 % full, new connection", Road.NEW, NEW_FLOWS, full=0.5, flags="S"),
     Case("table 90 % full, established", Road.ESTABLISHED, MANY, full=0.9),
