@@ -47,8 +47,8 @@ __attribute__((noinline)) long choose(const struct packet *p)
 }
 
 /*
- * Makes the connection; what find() found instead tells hash, word and tables. Returns the index of its real server: the chosen one, or another when
- * a second CPU was first; or TABLE_FULL or TABLE_BUSY.
+ * Makes the connection; hash, word and tables are what find() left. Returns the index of its real
+ * server: the chosen one, or another when a second CPU was first; or TABLE_FULL or TABLE_BUSY.
  */
 __attribute__((noinline)) long remember(const struct packet *p, __u32 chosen, __u64 hash,
 					 __u64 word, __u32 tables)
