@@ -208,7 +208,7 @@ struct address_filter {
 	__u64 word[FILTER_WORDS];
 };
 
-/* What the sweeper tells at each tick. Only it writes here. */
+/* What the sweeper tells at each tick. Only it writes here, but for a table that is being made. */
 struct sweeper_report {
 	__u64 ticks;
 	__u64 clock_jiffies; /* the two clocks at the last tick */
@@ -218,7 +218,6 @@ struct sweeper_report {
 	__u64 spent_ns;	  /* in all ticks together */
 	__u64 longest_ns; /* in one tick: for so long nothing else ran on that CPU */
 	__u64 rounds[TABLES];	      /* whole sweeps since loading */
-	__u64 live[TABLES];	      /* connections that the last SEGMENTS segments held */
 	__u64 cursor[TABLES];	      /* next bucket */
 	__u64 counted[TABLES];	      /* in this segment so far */
 	__u32 segment[TABLES * SEGMENTS]; /* what each held when it was last swept */

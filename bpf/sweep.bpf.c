@@ -68,10 +68,7 @@ static long sweep_bucket(__u32 nr, struct slice *slice)
 /* What a segment held counts until it is swept again. */
 static __always_inline void close_segment(struct sweeper_report *r, __u32 table, __u32 segment)
 {
-	__u32 *held = &r->segment[table * SEGMENTS + segment % SEGMENTS];
-
-	r->live[table] += r->counted[table] - *held;
-	*held = r->counted[table];
+	r->segment[table * SEGMENTS + segment % SEGMENTS] = r->counted[table];
 	r->counted[table] = 0;
 }
 

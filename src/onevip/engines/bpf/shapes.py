@@ -288,7 +288,7 @@ ADDRESS_FILTER: Final = Shape(
 
 SWEEPER_REPORT: Final = Shape(
     "sweeper_report",
-    248,
+    232,
     {
         "ticks": Field(0, "=Q"),
         "clock_jiffies": Field(8, "=Q"),
@@ -298,9 +298,8 @@ SWEEPER_REPORT: Final = Shape(
         "spent_ns": Field(40, "=Q"),
         "longest_ns": Field(48, "=Q"),
         "rounds": Field(56, "=2Q"),
-        "live": Field(72, "=2Q"),
-        "cursor": Field(88, "=2Q"),
-        "counted": Field(104, "=2Q"),
-        "segment": Field(120, "=32I"),
+        "cursor": Field(72, "=2Q"),
+        "counted": Field(88, "=2Q"),
+        "segment": Field(104, "=32I"),
     },
 )

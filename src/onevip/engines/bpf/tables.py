@@ -219,7 +219,7 @@ class Tables:
             os.close(fd)
         settings, report = self._plane.settings, self._plane.report
         settings.set_item(0, "buckets", table, buckets)
-        for field in ("rounds", "live", "cursor", "counted"):
+        for field in ("rounds", "cursor", "counted"):
             report.set_item(0, field, table, 0)
         for segment in range(Limits.SEGMENTS):
             report.set_item(0, "segment", table * Limits.SEGMENTS + segment, 0)
