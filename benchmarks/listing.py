@@ -26,7 +26,7 @@ from onevip.engines.base import EVERY_CONNECTION, LineFormat
 from onevip.engines.bpf import shapes
 from onevip.engines.bpf.codec import packed
 from onevip.engines.bpf.connections import Reader
-from onevip.engines.bpf.loader import DataPlane
+from onevip.engines.bpf.loader import DataPlane, clock_shift, clock_units
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.slots import ACTIVE, CLOCK, LIVE, SEEN_SHIFT, STATE_SHIFT
 from onevip.model import ConnectionFilter, OnevipError, Protocol, ServiceKey
@@ -36,7 +36,7 @@ CONNECTIONS = 1_000_000
 REALS = 200
 HZ = 250
 NOW = 5_000_000  # clock units; any
-TIMEOUT = 900 * HZ // 64
+TIMEOUT = clock_units(900, HZ)
 ROUNDS = 5
 VIPS = [IPv4Address("192.0.2.100") + number for number in range(4)]
 CLIENT = IPv4Address("198.51.100.7")
@@ -54,6 +54,7 @@ class SyntheticPlane(DataPlane):
         dice = random.Random(1)
         self.settings = _array(shapes.SETTINGS, 1)
         self.settings.set(0, "hz", HZ)
+        self.settings.set(0, "clock_shift", clock_shift(HZ))
         self.settings.set_many(0, "tcp_timeout", (TIMEOUT,) * 16)
         self.settings.set(0, "udp_timeout", TIMEOUT)
         self.settings.set(0, "reals_used", REALS)

@@ -28,9 +28,8 @@ from benchmarks.options import Options
 from benchmarks.results import Result
 from benchmarks.sections import BenchmarkError, Incomplete
 from onevip.engines.bpf import pins
-from onevip.engines.bpf.loader import DataPlane, clock_units
+from onevip.engines.bpf.loader import DataPlane, clock_shift, clock_units
 from onevip.engines.bpf.maps import MappedArray
-from onevip.engines.bpf.shapes import Limits
 from onevip.engines.bpf.slots import LIVE, PHASE
 from onevip.model import Protocol, ServiceKey
 
@@ -187,7 +186,7 @@ class Bench:
     def lateness(self) -> Iterator[Result]:
         """Of UDP connections among the million, whose own timeout is long."""
         hz = self._plane.settings.get(0, "hz")
-        unit_s = (1 << Limits.CLOCK_SHIFT) / hz
+        unit_s = (1 << clock_shift(hz)) / hz
         units = clock_units(IDLE_S, hz)
         self._plane.settings.set(0, "udp_timeout", units)
         opened, refused = self._open_groups()

@@ -145,7 +145,7 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 		COUNT(no_route);
 		return drop();
 	}
-	if (cannot_send(hop, fresh))
+	if (cannot_send(hop, fresh, p->now))
 		return hand_over(ctx);
 	if (p->ttl <= 1) {
 		if (DOOR == DOOR_XDP)
@@ -194,7 +194,7 @@ static __always_inline int forward_reply(context *ctx, const struct settings *s,
 		COUNT(no_route);
 		return drop();
 	}
-	if (cannot_send(hop, false))
+	if (cannot_send(hop, false, p->now))
 		return hand_over(ctx);
 	if (p->ttl <= 1) {
 		COUNT(ttl_exceeded);
@@ -287,7 +287,7 @@ static __always_inline int turn_away(context *ctx, const struct packet *p, long 
 	return refuse(ctx, p, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0);
 }
 
-static __always_inline int direct(context *ctx, const struct packet *p)
+static __always_inline int direct(context *ctx, struct packet *p)
 {
 	struct settings *s = the_settings();
 	const struct address_filter *filter = the_filter();
@@ -301,6 +301,7 @@ static __always_inline int direct(context *ctx, const struct packet *p)
 
 	if (!s || !filter)
 		return not_ours();
+	p->now = clock_now(s);
 	to_us = may_be_ours(s, filter, &p->flow.destination);
 	if (!to_us && !may_be_ours(s, filter, &p->flow.source))
 		return not_ours();

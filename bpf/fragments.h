@@ -67,7 +67,7 @@ static __always_inline void remember_fragments(const struct packet *p, struct wa
 	struct fragment_key key = fragment_key_of(p);
 
 	way->kind = kind;
-	way->since = clock_now();
+	way->since = p->now;
 	bpf_map_update_elem(&fragments, &key, way, BPF_ANY);
 }
 
@@ -85,8 +85,8 @@ static __always_inline enum kind find_fragment(const struct settings *s, const s
 	struct fragment_key key = fragment_key_of(p);
 	const struct way *first = bpf_map_lookup_elem(&fragments, &key);
 
-	if (!first || ((clock_now() - first->since) & CLOCK_MASK) >
-			      FRAGMENT_LIFETIME_S * s->hz >> CLOCK_SHIFT)
+	if (!first || ((p->now - first->since) & CLOCK_MASK) >
+			      clock_units(s, FRAGMENT_LIFETIME_S))
 		return UNKNOWN;
 	*way = *first;
 	return way->kind;

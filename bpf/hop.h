@@ -141,7 +141,7 @@ MAP_ARRAY(gateways, struct gateway, GATEWAYS, 0);
 static __always_inline __u32 gateway_number(const struct settings *s, const struct hop *hop)
 {
 	__u64 identity = (__u64)hop->interface << 32 | hop->neighbour;
-	__u32 now = clock_now();
+	__u32 now = clock_now(s);
 
 	for (__u32 i = 0; i < GATEWAY_TRIES; i++) {
 		__u32 number = 1 + (hop->interface * 31 + (hop->neighbour >> 24) + i) % (GATEWAYS - 1);
@@ -154,7 +154,7 @@ static __always_inline __u32 gateway_number(const struct settings *s, const stru
 		if (old && old != identity)
 			continue;
 		if (!g->mtu ||
-		    ((now - g->checked) & CLOCK_MASK) > GATEWAY_FORGOTTEN_S * s->hz >> CLOCK_SHIFT)
+		    ((now - g->checked) & CLOCK_MASK) > clock_units(s, GATEWAY_FORGOTTEN_S))
 			g->mtu = hop->mtu;
 		if (g->mtu != hop->mtu)
 			return 0;
@@ -179,7 +179,7 @@ __attribute__((noinline)) __u32 ask_way_back(context *ctx, __be32 vip, __be32 cl
 	if (!hop->mac || !hop->neighbour || hop->neighbour == client)
 		return 0;
 	number = gateway_number(s, hop);
-	return number | (clock_now() & WAY_MASK) << WAY_CLOCK_SHIFT |
+	return number | (clock_now(s) & WAY_MASK) << WAY_CLOCK_SHIFT |
 	       (__u32)(control >> GENERATION_SHIFT & WAY_MASK) << WAY_GENERATION_SHIFT;
 }
 

@@ -95,12 +95,13 @@ static long weigh(__u32 nr, struct eviction *e)
 __attribute__((noinline)) int evict(const struct flow *f)
 {
 	struct settings *s = the_settings();
-	struct eviction e = { .now = clock_now() };
+	struct eviction e = {};
 	struct found victim = {};
 	struct bucket *b;
 
 	if (!f || !s)
 		return 0;
+	e.now = clock_now(s);
 	e.hash = hash_of_flow(s, f, SIDE_VIP);
 	e.table = table_for_new(tables_in_use(s));
 	LOOP(CHOICES * WAYS, weigh, &e);
@@ -161,13 +162,13 @@ static __always_inline struct connection *free_slot(const struct settings *s, __
 }
 
 /* Under the locks of its home: claims a free slot, fills it, counts, and lets it be seen. */
-static __always_inline bool claim(struct connection *c, __u64 old, struct bucket *home, bool away,
+static __always_inline bool claim(const struct settings *s, struct connection *c, __u64 old, struct bucket *home, bool away,
 				  const struct newcomer *n)
 {
 	__u64 claimed, bits = n->bits;
 
 	claimed = ((old + (1ULL << GENERATION_SHIFT)) & GENERATION_MASK) | PHASE_CLAIMED |
-		  tag_of(n->hash) | (__u64)clock_now() << SEEN_SHIFT;
+		  tag_of(n->hash) | (__u64)clock_now(s) << SEEN_SHIFT;
 	if (CAS(&c->control, old, claimed) != old)
 		return false;
 	barrier();
@@ -197,7 +198,7 @@ static __always_inline enum inserted settle(const struct settings *s, const stru
 		if (!c)
 			return NO_PLACE;
 		/* else the newcomer of another home was faster */
-		if (claim(c, control, home, away, n))
+		if (claim(s, c, control, home, away, n))
 			return INSERTED;
 	}
 	return NO_LOCK;

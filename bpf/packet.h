@@ -39,16 +39,22 @@ struct packet {
 	__u16 l4;      /* offset of the TCP or UDP header in the frame */
 	__u16 headers; /* bytes of IP and L4 header: what every segment carries */
 	__u32 length;  /* of the IP packet */
-	__u32 now;     /* clock units */
+	__u32 now;     /* clock units; the road sets it */
 	__u8 tos;
 	__u8 ttl;
 	__be16 fragment; /* flags and offset as on the wire */
 	__be16 id;
 };
 
-static __always_inline __u32 clock_now(void)
+static __always_inline __u32 clock_now(const struct settings *s)
 {
-	return bpf_jiffies64() >> CLOCK_SHIFT & CLOCK_MASK;
+	return bpf_jiffies64() >> (s->clock_shift & 15) & CLOCK_MASK;
+}
+
+/* Seconds in clock units. */
+static __always_inline __u32 clock_units(const struct settings *s, __u32 seconds)
+{
+	return (__u64)seconds * s->hz >> (s->clock_shift & 15);
 }
 
 static __always_inline struct address mapped(__be32 ip4)
@@ -144,7 +150,6 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 
 	if ((void *)(ip + 1) > end)
 		return false;
-	p->now = clock_now();
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(data + ETH_LEN, end, p);
 	if (eth->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl < 5)

@@ -10,13 +10,16 @@
 #include <linux/types.h>
 
 enum limits {
-	SHAPES_VERSION = 3,
+	SHAPES_VERSION = 4,
 	MAX_SERVICES = 4096,
 	MAX_REALS = 16384,
-	MAX_CHUNKS = 16384,
+	MAX_CHUNKS = 32768,
 	MEMBERS_PER_CHUNK = 26, /* a chunk is 256 bytes */
 	WAYS = 8,
-	CLOCK_SHIFT = 6, /* a clock unit is 64 jiffies: 64 to 640 ms */
+	RING_PART = 128,   /* places of a ring in one chunk */
+	RING_BUCKETS = 256, /* of sh and dh */
+	MAGLEV_PLACES = 4093, /* of mh: the kernel's default, so that both directors agree */
+	NOBODY = 0xffff,   /* in a ring */
 	XDP_PLACES = 256,
 	TABLES = 2,	       /* of connections: while one grows out of the other there are two */
 	FIRST_BUCKETS = 16384, /* x 8 slots x 64 bytes = 8 MiB: a table with few flows is fast if small */
@@ -31,7 +34,10 @@ struct address {
 	};
 };
 
-/* What names a virtual service. `mark` is 0 for a service with an address. */
+/*
+ * What names a virtual service: an address, a port (0: every one) and a protocol; or a mark, and
+ * then the address is that of nobody in its family, and protocol and port are 0.
+ */
 struct service_key {
 	struct address vip;
 	__be16 port;
@@ -50,12 +56,24 @@ struct totals {
 
 enum slot_state { SLOT_FREE, SLOT_USED, SLOT_LEAVING };
 
+/* The kernel's numbers (spec ipvs 0). The flags of schedulers differ in meaning. */
+enum service_flags {
+	SERVICE_PERSISTENT = 0x1,
+	SERVICE_ONE_PACKET = 0x4,
+	SCHED_FALLBACK = 0x8,
+	SCHED_PORT = 0x10,
+	SCHED_FLAG_3 = 0x20,
+};
+
 struct service {
 	__u64 list;	/* first chunk of the list in force, 0: no servers. One 8-byte store swaps it */
 	__u64 position; /* of rr and wrr, see schedule.h; only the programs write it */
 	struct service_key key;
 	__u32 state; /* enum slot_state */
-	__u32 flags;
+	__u32 flags; /* enum service_flags */
+	__u32 timeout; /* of new persistence templates, clock units */
+	__u32 epoch;   /* another one for every scheduler that it has had: whose caches are valid */
+	struct address mask; /* what of a client's address makes its network */
 	struct totals departed; /* of real servers that are no longer in the list */
 	struct totals zero;	/* what `ipvsadm -Z` subtracts */
 };
@@ -69,7 +87,23 @@ struct member {
 	__u32 weight;
 };
 
-enum scheduler { SCHED_RR, SCHED_WRR, SCHED_LC, SCHED_WLC, SCHED_SED, SCHED_NQ };
+enum scheduler {
+	SCHED_RR,
+	SCHED_WRR,
+	SCHED_LC,
+	SCHED_WLC,
+	SCHED_SED,
+	SCHED_NQ,
+	SCHED_FO,
+	SCHED_OVF,
+	SCHED_TWOS,
+	SCHED_LBLC,
+	SCHED_LBLCR,
+	SCHED_SH,
+	SCHED_DH,
+	SCHED_MH,
+	SCHED_NONE,
+};
 
 struct chunk {
 	__u64 best;	/* version << 32 | index of the best member, see schedule.h */
@@ -82,7 +116,13 @@ struct chunk {
 	__u32 max_weight;   /* wrr: the highest current weight, max - (divisor - 1) */
 	__u32 start_index;  /* where rr and wrr go on after this list was published: last + 1 */
 	__u32 start_weight; /* wrr: current weight at that moment */
-	__u64 watched;	    /* 1: every change of a member's counts moves its chunk's version */
+	__u32 watched;	    /* 1: every change of a member's counts moves its chunk's version */
+	__u32 limited;	    /* 1: a member has an upper threshold, so it may be overloaded */
+};
+
+/* The ring of sh, dh and mh follows the chunks of its list, in chunks of its own. */
+struct ring_part {
+	__u16 real[RING_PART]; /* index into reals, or NOBODY */
 };
 
 /* The kernel's numbers of forwarding methods. */
@@ -107,6 +147,12 @@ struct real {
 	__u32 local;		    /* 1: user space saw that the address is this machine's */
 	__u64 hop_mac;	  /* six bytes, bit 63 set when valid: xdp only */
 	__u64 hop_own_mac; /* of the interface */
+	__u32 weight; /* as in the list */
+	__u32 last_weight; /* the latest that was not 0: mh's ring is made by it */
+	__u32 upper; /* thresholds; 0: none */
+	__u32 lower;
+	__u32 generation; /* another one for every real server that was in this place */
+	__u32 reserved;
 	struct service_key service_key; /* by which a deleted one is found again */
 	struct totals base;		/* real_totals when the slot got this real server */
 	struct totals zero;		/* what `ipvsadm -Z` subtracts */
@@ -118,19 +164,28 @@ struct real {
  */
 struct real_counts {
 	__u64 counts; /* active << 32 | inactive: one atomic add moves both */
-	__u64 chunk;  /* whose version a change of the counts moves; 0: nobody keeps a result */
+	__u32 persistent; /* templates that lead to it */
+	__u16 chunk;	  /* whose version a change of the counts moves; 0: nobody keeps a result */
+	__u8 limited;	  /* 1: it has an upper threshold */
+	__u8 overloaded;  /* 1: no new connections; the programs set it, an edit may clear it */
 };
 
 struct connection {
 	__u64 control; /* see connections.h */
-	__u64 word;    /* slot 0 of a bucket only: insert lock, overflow count */
+	/*
+	 * Slot 0: the bucket's, insert lock and overflow count. Else of a template: timeout:24 |
+	 * connections under it:24 | generation:16; of one that is under a template: where that is:48 |
+	 * its generation:16.
+	 */
+	__u64 word;
 	struct address client;
 	struct address vip;
 	__be16 client_port;
 	__be16 vip_port;
 	__u8 protocol;
 	__u8 is_template;
-	__u8 reserved[2];
+	__u8 disabled; /* of a template: 1: no key is equal to it any more, it only ages */
+	__u8 reserved;
 	__u32 real;
 	__u32 way_back; /* of replies, see hop.h */
 };
@@ -154,6 +209,27 @@ enum tcp_state {
 	TCP_STATES,
 };
 
+enum sctp_state {
+	SCTP_NONE,
+	SCTP_INIT1,
+	SCTP_INIT,
+	SCTP_COOKIE_SENT,
+	SCTP_COOKIE_REPLIED,
+	SCTP_COOKIE_WAIT,
+	SCTP_COOKIE,
+	SCTP_COOKIE_ECHOED,
+	SCTP_ESTABLISHED,
+	SCTP_SHUTDOWN_SENT,
+	SCTP_SHUTDOWN_RECEIVED,
+	SCTP_SHUTDOWN_ACK_SENT,
+	SCTP_REJECTED,
+	SCTP_CLOSED,
+	SCTP_STATES,
+};
+
+/* Which kinds of services there are, so that nobody looks for others: settings.kinds. */
+enum kinds { HAS_MARKS = 1, HAS_EVERY_PORT = 2, HAS_FTP = 4 };
+
 enum door { DOOR_TC, DOOR_XDP, DOORS };
 
 /* One value for the whole data plane. Python writes it before the doors open, and when told. */
@@ -161,6 +237,8 @@ struct settings {
 	__u64 hash_key[4];  /* secret, made at load; [3] is odd */
 	__u32 tables;	    /* which are searched: bits 0 and 1; where new ones go: from bit 8 */
 	__u32 buckets[TABLES];
+	__u32 clock_shift;  /* a clock unit is so many jiffies, as a power of two: 320 to 640 ms */
+	__u32 kinds;	    /* of services, enum kinds */
 	__u32 hop_lifetime; /* clock units between two looks at a real server's route */
 	__u32 udp_timeout;  /* clock units */
 	__u32 shapes_version;
@@ -169,6 +247,18 @@ struct settings {
 	__u64 build;	    /* first 8 bytes of the programs' SHA-256 */
 	__u64 netns_cookie; /* whose table this is; inode numbers are reused */
 	__u32 tcp_timeout[16]; /* by enum tcp_state; sixteen, so that a masked index needs no test */
+	__u32 sctp_timeout[16];
+	/* the kernel's sysctls, by their names; periods in seconds */
+	__u32 conn_reuse_mode;
+	__u32 expire_nodest_conn;
+	__u32 expire_quiescent_template;
+	__u32 lblc_expiration;
+	__u32 lblcr_expiration;
+	__u32 run_estimation;
+	__u32 secure_tcp;
+	__u32 sloppy_tcp;
+	__u32 sloppy_sctp;
+	__u32 cpus;	     /* that per-CPU values have a copy for */
 	__u32 limit;	     /* connections that the table grows for: it then has twice as many slots */
 	__u32 reals_used;    /* slots that were ever in use */
 	__u32 services_used;
@@ -206,6 +296,22 @@ struct door_counters {
 /* The addresses of services and real servers, hashed (filter.h). Bits are set before they count. */
 struct address_filter {
 	__u64 word[FILTER_WORDS];
+};
+
+/* Per second, scaled as in the kernel: 2^10, bytes 2^5 (spec ipvs 7). */
+struct rates {
+	__u64 connections;
+	__u64 in_packets;
+	__u64 out_packets;
+	__u64 in_bytes;
+	__u64 out_bytes;
+};
+
+/* Of a real server or a service, every two seconds. The sweeper writes it, or who makes one. */
+struct estimate {
+	struct totals now; /* of a service: what its real servers added since it was made */
+	struct totals last; /* two seconds before */
+	struct rates rates;
 };
 
 /* What the sweeper tells at each tick. Only it writes here, but for a table that is being made. */

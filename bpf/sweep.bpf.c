@@ -79,7 +79,7 @@ static __always_inline void sweep_slice(const struct settings *s, struct sweeper
 	struct slice slice = {
 		.table = table,
 		.first = r->cursor[table],
-		.now = clock_now(),
+		.now = clock_now(s),
 	};
 	__u32 of_segment = buckets / SEGMENTS, next;
 

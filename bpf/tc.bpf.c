@@ -139,7 +139,7 @@ __attribute__((noinline)) int refuse(context *ctx, const struct packet *p, __u8 
 	return refuse_quoting(ctx, p, type, code, mtu, QUOTED_UDP);
 }
 
-static __always_inline bool cannot_send(const struct hop *hop, bool fresh)
+static __always_inline bool cannot_send(const struct hop *hop, bool fresh, __u32 now)
 {
 	return false;
 }
@@ -220,6 +220,7 @@ int onevip_tc_egress(context *ctx)
 		return not_ours();
 	if (!may_be_ours(s, filter, &p.flow.source))
 		return not_ours();
+	p.now = clock_now(s);
 	back = reversed(&p.flow);
 	if (find(s, &back, SIDE_VIP, &connection)) {
 		if (method_of(connection.control) == METHOD_MASQ ||

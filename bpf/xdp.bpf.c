@@ -66,9 +66,9 @@ static __always_inline int refuse(context *ctx, const struct packet *p, __u8 typ
 	return hand_over(ctx);
 }
 
-static __always_inline bool cannot_send(const struct hop *hop, bool fresh)
+static __always_inline bool cannot_send(const struct hop *hop, bool fresh, __u32 now)
 {
-	return !hop->mac || !hop->own_mac || (fresh && !(clock_now() >> 2 & 7));
+	return !hop->mac || !hop->own_mac || (fresh && !(now >> 1 & 7));
 }
 
 static __always_inline __u32 segment_length(context *ctx, const struct packet *p)

@@ -18,11 +18,14 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "src" / "onevip" / "engines" / "bpf" / "shapes.py"
 
 STRUCTS = (
-    "service_key", "totals", "service", "member", "chunk", "real", "real_counts",
-    "connection", "settings", "own_mac",
-    "door_counters", "address_filter", "sweeper_report",
+    "service_key", "totals", "service", "member", "chunk", "ring_part", "real", "real_counts",
+    "connection", "settings", "own_mac", "door_counters", "address_filter", "rates", "estimate",
+    "sweeper_report",
 )  # fmt: skip
-ENUMS = ("limits", "slot_state", "scheduler", "method", "tcp_state", "door")
+ENUMS = (
+    "limits", "slot_state", "service_flags", "scheduler", "method", "tcp_state", "sctp_state",
+    "kinds", "door",
+)  # fmt: skip
 FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 HEAD = '''\

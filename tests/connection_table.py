@@ -72,6 +72,7 @@ class SyntheticPlane(DataPlane):
         self.slots = [mapped(shapes.CONNECTION, count, of) for count in slots or (64,)]
         self.template_timeouts: dict[int, int] = {}
         self.settings.set(0, "hz", HZ)
+        self.settings.set(0, "clock_shift", 6)
         self.settings.set_many(0, "tcp_timeout", (*TCP_TIMEOUTS_S, 0, 0, 0, 0, 0))
         self.settings.set(0, "udp_timeout", UDP_TIMEOUT_S)
 

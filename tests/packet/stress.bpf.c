@@ -123,9 +123,12 @@ SEC("tc")
 int sweep_all(struct __sk_buff *ctx)
 {
 	struct settings *s = the_settings();
-	struct slice slice = { .now = clock_now() };
+	struct slice slice = {};
 
-	for (slice.table = 0; s && slice.table < TABLES; slice.table++)
+	if (!s)
+		return 0;
+	slice.now = clock_now(s);
+	for (slice.table = 0; slice.table < TABLES; slice.table++)
 		if (is_searched(tables_in_use(s), slice.table))
 			LOOP(s->buckets[slice.table], sweep_bucket, &slice);
 	return slice.expired;

@@ -71,7 +71,7 @@ TIMEOUTS_S = {
 
 def test_the_timeouts_are_the_kernels(tc: Director) -> None:
     settings = tc.plane.settings
-    unit_s = 64 / settings.get(0, "hz")
+    unit_s = (1 << settings.get(0, "clock_shift")) / settings.get(0, "hz")
     stored = settings.get_many(0, "tcp_timeout")
     for name, seconds in TIMEOUTS_S.items():
         assert abs(stored[TcpState[name]] * unit_s - seconds) <= unit_s

@@ -160,7 +160,9 @@ class Edits:
     def __init__(self, tc: Director) -> None:
         self._tc = tc
         self._dice = random.Random(1)
-        self.services = [ServiceKey(one, IPv4Address(VIP), 80) for one in Protocol]
+        self.services = [
+            ServiceKey(one, IPv4Address(VIP), 80) for one in (Protocol.TCP, Protocol.UDP)
+        ]
         self.done = self.turns = self.retired = 0
 
     @staticmethod

@@ -147,10 +147,11 @@ def counted(counts: Counter[ConnectionKind]) -> Iterator[str]:
         services.setdefault(kind.service, Counter())[kind.template] += number
         real_servers.setdefault(kind.real_server, Counter())[kind.template] += number
         total[kind.template] += number
-    yield _row("State", *(protocol.name for protocol in Protocol))
+    protocols = sorted({kind.service.protocol for kind in counts} | {Protocol.TCP, Protocol.UDP})
+    yield _row("State", *(protocol.name for protocol in protocols))
     for (is_template, name), numbers in sorted(states.items()):
         shown = f"{name} (template)" if is_template else name
-        yield _row(shown, *(numbers[protocol] for protocol in Protocol))
+        yield _row(shown, *(numbers[protocol] for protocol in protocols))
     yield ""
     yield _row("Service", "Connections", "Templates")
     for service in sorted(services, key=lambda one: one.order):

@@ -19,6 +19,7 @@ from onevip.model import (
     RealServerKey,
     ServiceKey,
     Table,
+    Timeouts,
 )
 from onevip.model import Protocol as IpProtocol
 
@@ -83,6 +84,22 @@ class Engine(Protocol):
 
     def schedulers(self) -> frozenset[str]:
         """The schedulers that this engine has."""
+        ...
+
+    def timeouts(self) -> Timeouts:
+        """How long idle connections live: `ipvsadm -L --timeout`."""
+        ...
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        """`ipvsadm --set`: for new and for old connections, at once."""
+        ...
+
+    def tunables(self) -> dict[str, int]:
+        """Every tunable of `model.TUNABLES` and its value."""
+        ...
+
+    def set_tunable(self, name: str, value: int) -> None:
+        """`onevip sysctl -w`. Raises UnknownTunable for another name or a value out of range."""
         ...
 
     def connections(self, wanted: ConnectionFilter = EVERY_CONNECTION) -> Iterator[Connection]:

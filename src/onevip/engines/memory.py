@@ -20,10 +20,13 @@ from onevip.model import (
     OnevipError,
     ServiceKey,
     Table,
+    Timeouts,
     UnknownScheduler,
     UnknownService,
 )
 from onevip.model.connection import count
+from onevip.model.service import SCHEDULERS
+from onevip.model.tunables import TUNABLES, check_tunable
 
 
 class RememberedConnections:
@@ -70,6 +73,8 @@ class MemoryEngine(RememberedConnections):
         self.table = table or Table.of()
         self.applied: list[Change] = []
         self.refusal: OnevipError | None = None
+        self.set_to = Timeouts()
+        self.tuned: dict[str, int] = {}
 
     def read(self) -> Table:
         return self.table
@@ -91,7 +96,20 @@ class MemoryEngine(RememberedConnections):
             self.applied.append(change)
 
     def schedulers(self) -> frozenset[str]:
-        return frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq"})
+        return frozenset(SCHEDULERS)
+
+    def timeouts(self) -> Timeouts:
+        return self.set_to
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        self.set_to = timeouts
+
+    def tunables(self) -> dict[str, int]:
+        return {name: one.default for name, one in TUNABLES.items()} | self.tuned
+
+    def set_tunable(self, name: str, value: int) -> None:
+        check_tunable(name, value)
+        self.tuned[name] = value
 
     def _know(self, scheduler: str) -> None:
         if scheduler not in self.schedulers():

@@ -16,6 +16,7 @@ from onevip.model.check import Check, CheckType, Outcome
 from onevip.model.configuration import Configuration, ConfiguredRealServer, ConfiguredService
 from onevip.model.connection import Connection, ConnectionFilter, ConnectionKind
 from onevip.model.errors import (
+    BadThresholds,
     ConfigError,
     DataplaneError,
     HostError,
@@ -35,14 +36,20 @@ from onevip.model.service import (
     Protocol,
     RealServer,
     RealServerKey,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
+    Timeouts,
     VirtualService,
 )
 from onevip.model.table import Table
+from onevip.model.tunables import TUNABLES, Tunable, UnknownTunable
 
 __all__ = [
+    "TUNABLES",
     "AddRealServer",
     "AddService",
+    "BadThresholds",
     "Change",
     "Check",
     "CheckType",
@@ -68,13 +75,18 @@ __all__ = [
     "RealServer",
     "RealServerExists",
     "RealServerKey",
+    "SchedulerFlag",
     "ServiceExists",
     "ServiceKey",
+    "ServiceOptions",
     "Table",
     "TableError",
+    "Timeouts",
+    "Tunable",
     "UnknownRealServer",
     "UnknownScheduler",
     "UnknownService",
+    "UnknownTunable",
     "UsageError",
     "VirtualService",
     "Zero",

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from onevip.model.service import RealServer, RealServerKey, ServiceKey, VirtualService
+from onevip.model.service import (
+    PLAIN,
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+    ServiceOptions,
+    VirtualService,
+)
 from onevip.model.table import Table
 
 
@@ -18,20 +25,24 @@ class AddService:
 
     service: ServiceKey
     scheduler: str
+    options: ServiceOptions = PLAIN
 
     def applied_to(self, table: Table) -> Table:
-        return table.with_service(VirtualService(self.service, self.scheduler))
+        return table.with_service(
+            VirtualService(self.service, self.scheduler, options=self.options)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class EditService:
-    """`ipvsadm -E`: swaps the scheduler; its old state is dropped."""
+    """`ipvsadm -E`: scheduler and options as given; another scheduler begins anew."""
 
     service: ServiceKey
     scheduler: str
+    options: ServiceOptions = PLAIN
 
     def applied_to(self, table: Table) -> Table:
-        return table.with_scheduler(self.service, self.scheduler)
+        return table.with_edited_service(self.service, self.scheduler, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class AddRealServer:
 
 @dataclass(frozen=True, slots=True)
 class EditRealServer:
-    """`ipvsadm -e`: weight and forwarding method; connections keep the method they began with."""
+    """`ipvsadm -e`: weight, thresholds and method; connections keep the method they began with."""
 
     service: ServiceKey
     real: RealServer
@@ -93,7 +104,7 @@ class Zero:
 
     def applied_to(self, table: Table) -> Table:
         if self.service is not None:
-            table.with_scheduler(self.service, "")  # raises UnknownService
+            table.with_edited_service(self.service, "", PLAIN)  # raises UnknownService
         return table
 
 
@@ -122,11 +133,10 @@ def diff(actual: Table, wanted: Table) -> list[Change]:
     for service in wanted:
         before = actual.get(service.key)
         if before is None:
-            changes.append(AddService(service.key, service.scheduler))
-            before = VirtualService(service.key, service.scheduler)
-        elif before.scheduler != service.scheduler:
-            changes.append(EditService(service.key, service.scheduler))
-            before = replace(before, scheduler=service.scheduler)
+            changes.append(AddService(service.key, service.scheduler, service.options))
+            before = replace(service, real_servers=())
+        elif (before.scheduler, before.options) != (service.scheduler, service.options):
+            changes.append(EditService(service.key, service.scheduler, service.options))
         changes.extend(_real_server_changes(before, service))
     return changes
 

@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 from onevip.model.service import Protocol, RealServerKey, ServiceKey, endpoint_text
 
-#: Names of states in the kernel's order, by protocol (spec ipvs §3.2, §3.3).
+#: Names of states in the kernel's order, by protocol (spec ipvs §3.2 to §3.4).
 STATES: dict[Protocol, tuple[str, ...]] = {
     Protocol.TCP: (
         "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE",
         "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK",
     ),
     Protocol.UDP: ("UDP",),
+    Protocol.SCTP: (
+        "NONE", "INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED",
+        "ESTABLISHED", "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
+    ),
+    Protocol.IP: (),  # of templates by firewall mark only
 }  # fmt: skip
 
 #: Those of a persistence template (spec ipvs §3.5).

@@ -61,6 +61,10 @@ class UnknownRealServer(TableError):
     """A change that names a real server that the service does not have."""
 
 
+class BadThresholds(TableError):
+    """A real server whose lower threshold is above its upper one (spec ipvs §5.5)."""
+
+
 class UnknownScheduler(TableError):
     """A service with a scheduler that this engine does not have."""
 

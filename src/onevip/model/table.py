@@ -12,7 +12,13 @@ from onevip.model.errors import (
     UnknownRealServer,
     UnknownService,
 )
-from onevip.model.service import RealServer, RealServerKey, ServiceKey, VirtualService
+from onevip.model.service import (
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+    ServiceOptions,
+    VirtualService,
+)
 
 if TYPE_CHECKING:
     from onevip.model.changes import Change
@@ -66,17 +72,21 @@ class Table:
         self._service(key)
         return Table({k: v for k, v in self.services.items() if k != key})
 
-    def with_scheduler(self, key: ServiceKey, scheduler: str) -> Table:
-        return self._replacing(replace(self._service(key), scheduler=scheduler))
+    def with_edited_service(
+        self, key: ServiceKey, scheduler: str, options: ServiceOptions
+    ) -> Table:
+        return self._replacing(replace(self._service(key), scheduler=scheduler, options=options))
 
     def with_real_server(self, key: ServiceKey, real: RealServer) -> Table:
         service = self._service(key)
+        real.check_thresholds()
         if service.real_server(real.key) is not None:
             raise RealServerExists(f"{real.key} is already a real server of {key}")
         return self._replacing(replace(service, real_servers=(*service.real_servers, real)))
 
     def with_edited_real_server(self, key: ServiceKey, real: RealServer) -> Table:
         service = self._service(key)
+        real.check_thresholds()
         self._real_server(service, real.key)
         edited = tuple(real if old.key == real.key else old for old in service.real_servers)
         return self._replacing(replace(service, real_servers=edited))

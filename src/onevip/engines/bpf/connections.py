@@ -24,7 +24,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from onevip.engines.base import EVERY_CONNECTION, LineFormat
 from onevip.engines.bpf.codec import MAPPED, unpacked
 from onevip.engines.bpf.loader import DataPlane
-from onevip.engines.bpf.shapes import CONNECTION, Limits
+from onevip.engines.bpf.shapes import CONNECTION
 from onevip.engines.bpf.sieve import IS_TEMPLATE, Sieve, both, without
 from onevip.engines.bpf.slots import (
     ACTIVE,
@@ -53,11 +53,12 @@ Value = TypeVar("Value")
 
 
 def clock_now(plane: DataPlane) -> int:
-    """The connections' clock: jiffies / 64, 24 bits; as of the sweeper's last tick, and on."""
+    """The connections' clock: jiffies >> clock_shift, 24 bits; by the sweeper's last tick."""
     hz = plane.settings.get(0, "hz")
     since_ns = time.monotonic_ns() - plane.report.get(0, "clock_ns")
     jiffies = plane.report.get(0, "clock_jiffies") + since_ns * hz // 10**9
-    return jiffies >> Limits.CLOCK_SHIFT & CLOCK
+    now: int = jiffies >> plane.settings.get(0, "clock_shift") & CLOCK
+    return now
 
 
 class Chunk(NamedTuple):

@@ -32,9 +32,11 @@ from onevip.model import (
     DeleteService,
     ServiceKey,
     Table,
+    Timeouts,
     UnknownService,
     Zero,
 )
+from onevip.model.tunables import TUNABLES, check_tunable
 
 if TYPE_CHECKING:
     from onevip.engines.bpf.connections import Reader
@@ -184,6 +186,28 @@ class BpfEngine:
                 Doors(plane).follow()
             with suppress(DataplaneError):  # the changes stand; the daemon tells what was refused
                 self._take(plane, plane.tables.room().step())
+
+    # Settings: they hold until the data plane is unloaded, which the first of them loads.
+
+    def timeouts(self) -> Timeouts:
+        plane = self._plane()
+        return Timeouts() if plane is None else loader.timeouts(plane)
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        with pins.writer_lock() as base:
+            loader.set_timeouts(self._plane() or loader.load(base), timeouts)
+
+    def tunables(self) -> dict[str, int]:
+        plane = self._plane()
+        return {
+            name: one.default if plane is None else plane.settings.get(0, name)
+            for name, one in TUNABLES.items()
+        }
+
+    def set_tunable(self, name: str, value: int) -> None:
+        check_tunable(name, value)
+        with pins.writer_lock() as base:
+            (self._plane() or loader.load(base)).settings.set(0, name, value)
 
     # Doors.
 

@@ -7,6 +7,7 @@ either nothing or the whole. What is found is checked before it is used.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 import struct
@@ -21,12 +22,13 @@ from onevip.engines.bpf.filter import AddressFilter
 from onevip.engines.bpf.maps import Hash, MappedArray, PerCpuArray
 from onevip.engines.bpf.shapes import Limits, TcpState
 from onevip.engines.bpf.tables import Tables
-from onevip.model import DataplaneError
+from onevip.model import TUNABLES, DataplaneError, Timeouts
 
 OBJECTS = Path(__file__).parent / "objects"
 MINIMUM_KERNEL = (6, 1)
 CLOCK_MONOTONIC_COARSE = 6  # its resolution is one jiffy: no need to measure HZ
 HOP_LIFETIME_S = 1.0
+SHORTEST_UNIT_S = 0.32
 LO_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
 
 #: The kernel's timeouts in seconds (spec ipvs §3.2, §3.3).
@@ -62,9 +64,22 @@ def build_id() -> int:
     return int.from_bytes(digest.digest()[:8], "little")
 
 
+def clock_shift(hz: int) -> int:
+    """A unit of the connections' clock is 2^this jiffies: 0.32 to 0.64 s.
+
+    So half of its 24 bits, which tells before from after, is more than IPVS's longest timeout.
+    """
+    return max(0, math.ceil(math.log2(SHORTEST_UNIT_S * hz)))
+
+
 def clock_units(seconds: float, hz: int) -> int:
-    """Seconds in units of the connections' clock (2^CLOCK_SHIFT jiffies), at least 1."""
-    return max(1, round(seconds * hz / (1 << Limits.CLOCK_SHIFT)))
+    """Seconds in units of the connections' clock, at least 1."""
+    return max(1, round(seconds * hz / (1 << clock_shift(hz))))
+
+
+def unit_seconds(units: int, hz: int) -> int:
+    """The seconds that `clock_units` was asked for: whole ones, 1 or more."""
+    return max(1, round(units * (1 << clock_shift(hz)) / hz))
 
 
 class DataPlane:
@@ -311,6 +326,30 @@ def enable_lookups() -> bool:
     return True
 
 
+def timeouts(plane: DataPlane) -> Timeouts:
+    """Those in force, which are what was set: a clock unit is less than a second."""
+    settings = plane.settings
+    tcp = settings.get_many(0, "tcp_timeout")
+    units = (
+        tcp[TcpState.TCP_ESTABLISHED],
+        tcp[TcpState.TCP_FIN_WAIT],
+        settings.get(0, "udp_timeout"),
+    )
+    return Timeouts(*(unit_seconds(one, settings.get(0, "hz")) for one in units))
+
+
+def set_timeouts(plane: DataPlane, wanted: Timeouts) -> None:
+    """In force at once. The caller holds the writer lock."""
+    settings = plane.settings
+    hz = settings.get(0, "hz")
+    for state, seconds in (
+        (TcpState.TCP_ESTABLISHED, wanted.tcp_s),
+        (TcpState.TCP_FIN_WAIT, wanted.tcp_fin_s),
+    ):
+        settings.set_item(0, "tcp_timeout", state, clock_units(seconds, hz))
+    settings.set(0, "udp_timeout", clock_units(wanted.udp_s, hz))
+
+
 def _write_settings(settings: MappedArray) -> None:
     hz = round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
     timeouts = [0] * 16
@@ -318,6 +357,10 @@ def _write_settings(settings: MappedArray) -> None:
         timeouts[state] = clock_units(seconds, hz)
     settings.set(0, "shapes_version", Limits.SHAPES_VERSION)
     settings.set(0, "hz", hz)
+    settings.set(0, "clock_shift", clock_shift(hz))
+    settings.set(0, "cpus", libbpf.possible_cpus())
+    for tunable in TUNABLES.values():
+        settings.set(0, tunable.name, tunable.default)
     settings.set_many(0, "hash_key", tuple(secrets.randbits(64) | 1 for _ in range(4)))
     settings.set(0, "build", build_id())
     settings.set(0, "netns_cookie", namespace.cookie())

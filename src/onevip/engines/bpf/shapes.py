@@ -25,13 +25,16 @@ class Shape(NamedTuple):
 
 
 class Limits(IntEnum):
-    SHAPES_VERSION = 3
+    SHAPES_VERSION = 4
     MAX_SERVICES = 4096
     MAX_REALS = 16384
-    MAX_CHUNKS = 16384
+    MAX_CHUNKS = 32768
     MEMBERS_PER_CHUNK = 26
     WAYS = 8
-    CLOCK_SHIFT = 6
+    RING_PART = 128
+    RING_BUCKETS = 256
+    MAGLEV_PLACES = 4093
+    NOBODY = 65535
     XDP_PLACES = 256
     TABLES = 2
     FIRST_BUCKETS = 16384
@@ -45,6 +48,14 @@ class SlotState(IntEnum):
     SLOT_LEAVING = 2
 
 
+class ServiceFlags(IntEnum):
+    SERVICE_PERSISTENT = 1
+    SERVICE_ONE_PACKET = 4
+    SCHED_FALLBACK = 8
+    SCHED_PORT = 16
+    SCHED_FLAG_3 = 32
+
+
 class Scheduler(IntEnum):
     SCHED_RR = 0
     SCHED_WRR = 1
@@ -52,6 +63,15 @@ class Scheduler(IntEnum):
     SCHED_WLC = 3
     SCHED_SED = 4
     SCHED_NQ = 5
+    SCHED_FO = 6
+    SCHED_OVF = 7
+    SCHED_TWOS = 8
+    SCHED_LBLC = 9
+    SCHED_LBLCR = 10
+    SCHED_SH = 11
+    SCHED_DH = 12
+    SCHED_MH = 13
+    SCHED_NONE = 14
 
 
 class Method(IntEnum):
@@ -74,6 +94,30 @@ class TcpState(IntEnum):
     TCP_LISTEN = 9
     TCP_SYNACK = 10
     TCP_STATES = 11
+
+
+class SctpState(IntEnum):
+    SCTP_NONE = 0
+    SCTP_INIT1 = 1
+    SCTP_INIT = 2
+    SCTP_COOKIE_SENT = 3
+    SCTP_COOKIE_REPLIED = 4
+    SCTP_COOKIE_WAIT = 5
+    SCTP_COOKIE = 6
+    SCTP_COOKIE_ECHOED = 7
+    SCTP_ESTABLISHED = 8
+    SCTP_SHUTDOWN_SENT = 9
+    SCTP_SHUTDOWN_RECEIVED = 10
+    SCTP_SHUTDOWN_ACK_SENT = 11
+    SCTP_REJECTED = 12
+    SCTP_CLOSED = 13
+    SCTP_STATES = 14
+
+
+class Kinds(IntEnum):
+    HAS_MARKS = 1
+    HAS_EVERY_PORT = 2
+    HAS_FTP = 4
 
 
 class Door(IntEnum):
@@ -108,7 +152,7 @@ TOTALS: Final = Shape(
 
 SERVICE: Final = Shape(
     "service",
-    128,
+    152,
     {
         "list": Field(0, "=Q"),
         "position": Field(8, "=Q"),
@@ -119,16 +163,19 @@ SERVICE: Final = Shape(
         "key.mark": Field(36, "=I"),
         "state": Field(40, "=I"),
         "flags": Field(44, "=I"),
-        "departed.connections": Field(48, "=Q"),
-        "departed.in_packets": Field(56, "=Q"),
-        "departed.out_packets": Field(64, "=Q"),
-        "departed.in_bytes": Field(72, "=Q"),
-        "departed.out_bytes": Field(80, "=Q"),
-        "zero.connections": Field(88, "=Q"),
-        "zero.in_packets": Field(96, "=Q"),
-        "zero.out_packets": Field(104, "=Q"),
-        "zero.in_bytes": Field(112, "=Q"),
-        "zero.out_bytes": Field(120, "=Q"),
+        "timeout": Field(48, "=I"),
+        "epoch": Field(52, "=I"),
+        "mask": Field(56, "16s"),
+        "departed.connections": Field(72, "=Q"),
+        "departed.in_packets": Field(80, "=Q"),
+        "departed.out_packets": Field(88, "=Q"),
+        "departed.in_bytes": Field(96, "=Q"),
+        "departed.out_bytes": Field(104, "=Q"),
+        "zero.connections": Field(112, "=Q"),
+        "zero.in_packets": Field(120, "=Q"),
+        "zero.out_packets": Field(128, "=Q"),
+        "zero.in_bytes": Field(136, "=Q"),
+        "zero.out_bytes": Field(144, "=Q"),
     },
 )
 
@@ -155,13 +202,22 @@ CHUNK: Final = Shape(
         "max_weight": Field(236, "=I"),
         "start_index": Field(240, "=I"),
         "start_weight": Field(244, "=I"),
-        "watched": Field(248, "=Q"),
+        "watched": Field(248, "=I"),
+        "limited": Field(252, "=I"),
+    },
+)
+
+RING_PART: Final = Shape(
+    "ring_part",
+    256,
+    {
+        "real": Field(0, "=128H"),
     },
 )
 
 REAL: Final = Shape(
     "real",
-    200,
+    224,
     {
         "address": Field(0, "16s"),
         "port": Field(16, ">H"),
@@ -177,21 +233,27 @@ REAL: Final = Shape(
         "local": Field(76, "=I"),
         "hop_mac": Field(80, "=Q"),
         "hop_own_mac": Field(88, "=Q"),
-        "service_key.vip": Field(96, "16s"),
-        "service_key.port": Field(112, ">H"),
-        "service_key.protocol": Field(114, "=B"),
-        "service_key.reserved": Field(115, "=B"),
-        "service_key.mark": Field(116, "=I"),
-        "base.connections": Field(120, "=Q"),
-        "base.in_packets": Field(128, "=Q"),
-        "base.out_packets": Field(136, "=Q"),
-        "base.in_bytes": Field(144, "=Q"),
-        "base.out_bytes": Field(152, "=Q"),
-        "zero.connections": Field(160, "=Q"),
-        "zero.in_packets": Field(168, "=Q"),
-        "zero.out_packets": Field(176, "=Q"),
-        "zero.in_bytes": Field(184, "=Q"),
-        "zero.out_bytes": Field(192, "=Q"),
+        "weight": Field(96, "=I"),
+        "last_weight": Field(100, "=I"),
+        "upper": Field(104, "=I"),
+        "lower": Field(108, "=I"),
+        "generation": Field(112, "=I"),
+        "reserved": Field(116, "=I"),
+        "service_key.vip": Field(120, "16s"),
+        "service_key.port": Field(136, ">H"),
+        "service_key.protocol": Field(138, "=B"),
+        "service_key.reserved": Field(139, "=B"),
+        "service_key.mark": Field(140, "=I"),
+        "base.connections": Field(144, "=Q"),
+        "base.in_packets": Field(152, "=Q"),
+        "base.out_packets": Field(160, "=Q"),
+        "base.in_bytes": Field(168, "=Q"),
+        "base.out_bytes": Field(176, "=Q"),
+        "zero.connections": Field(184, "=Q"),
+        "zero.in_packets": Field(192, "=Q"),
+        "zero.out_packets": Field(200, "=Q"),
+        "zero.in_bytes": Field(208, "=Q"),
+        "zero.out_bytes": Field(216, "=Q"),
     },
 )
 
@@ -200,7 +262,10 @@ REAL_COUNTS: Final = Shape(
     16,
     {
         "counts": Field(0, "=Q"),
-        "chunk": Field(8, "=Q"),
+        "persistent": Field(8, "=I"),
+        "chunk": Field(12, "=H"),
+        "limited": Field(14, "=B"),
+        "overloaded": Field(15, "=B"),
     },
 )
 
@@ -216,7 +281,8 @@ CONNECTION: Final = Shape(
         "vip_port": Field(50, ">H"),
         "protocol": Field(52, "=B"),
         "is_template": Field(53, "=B"),
-        "reserved": Field(54, "2s"),
+        "disabled": Field(54, "=B"),
+        "reserved": Field(55, "=B"),
         "real": Field(56, "=I"),
         "way_back": Field(60, "=I"),
     },
@@ -224,23 +290,36 @@ CONNECTION: Final = Shape(
 
 SETTINGS: Final = Shape(
     "settings",
-    160,
+    272,
     {
         "hash_key": Field(0, "=4Q"),
         "tables": Field(32, "=I"),
         "buckets": Field(36, "=2I"),
-        "hop_lifetime": Field(44, "=I"),
-        "udp_timeout": Field(48, "=I"),
-        "shapes_version": Field(52, "=I"),
-        "hz": Field(56, "=I"),
-        "writing": Field(60, "=I"),
-        "build": Field(64, "=Q"),
-        "netns_cookie": Field(72, "=Q"),
-        "tcp_timeout": Field(80, "=16I"),
-        "limit": Field(144, "=I"),
-        "reals_used": Field(148, "=I"),
-        "services_used": Field(152, "=I"),
-        "next_chunk": Field(156, "=I"),
+        "clock_shift": Field(44, "=I"),
+        "kinds": Field(48, "=I"),
+        "hop_lifetime": Field(52, "=I"),
+        "udp_timeout": Field(56, "=I"),
+        "shapes_version": Field(60, "=I"),
+        "hz": Field(64, "=I"),
+        "writing": Field(68, "=I"),
+        "build": Field(72, "=Q"),
+        "netns_cookie": Field(80, "=Q"),
+        "tcp_timeout": Field(88, "=16I"),
+        "sctp_timeout": Field(152, "=16I"),
+        "conn_reuse_mode": Field(216, "=I"),
+        "expire_nodest_conn": Field(220, "=I"),
+        "expire_quiescent_template": Field(224, "=I"),
+        "lblc_expiration": Field(228, "=I"),
+        "lblcr_expiration": Field(232, "=I"),
+        "run_estimation": Field(236, "=I"),
+        "secure_tcp": Field(240, "=I"),
+        "sloppy_tcp": Field(244, "=I"),
+        "sloppy_sctp": Field(248, "=I"),
+        "cpus": Field(252, "=I"),
+        "limit": Field(256, "=I"),
+        "reals_used": Field(260, "=I"),
+        "services_used": Field(264, "=I"),
+        "next_chunk": Field(268, "=I"),
     },
 )
 
@@ -283,6 +362,40 @@ ADDRESS_FILTER: Final = Shape(
     8192,
     {
         "word": Field(0, "=1024Q"),
+    },
+)
+
+RATES: Final = Shape(
+    "rates",
+    40,
+    {
+        "connections": Field(0, "=Q"),
+        "in_packets": Field(8, "=Q"),
+        "out_packets": Field(16, "=Q"),
+        "in_bytes": Field(24, "=Q"),
+        "out_bytes": Field(32, "=Q"),
+    },
+)
+
+ESTIMATE: Final = Shape(
+    "estimate",
+    120,
+    {
+        "now.connections": Field(0, "=Q"),
+        "now.in_packets": Field(8, "=Q"),
+        "now.out_packets": Field(16, "=Q"),
+        "now.in_bytes": Field(24, "=Q"),
+        "now.out_bytes": Field(32, "=Q"),
+        "last.connections": Field(40, "=Q"),
+        "last.in_packets": Field(48, "=Q"),
+        "last.out_packets": Field(56, "=Q"),
+        "last.in_bytes": Field(64, "=Q"),
+        "last.out_bytes": Field(72, "=Q"),
+        "rates.connections": Field(80, "=Q"),
+        "rates.in_packets": Field(88, "=Q"),
+        "rates.out_packets": Field(96, "=Q"),
+        "rates.in_bytes": Field(104, "=Q"),
+        "rates.out_bytes": Field(112, "=Q"),
     },
 )
 

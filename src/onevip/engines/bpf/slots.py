@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from onevip.engines.bpf.codec import unpacked
 from onevip.engines.bpf.loader import DataPlane
-from onevip.engines.bpf.shapes import CONNECTION, REAL, Limits
+from onevip.engines.bpf.shapes import CONNECTION, REAL
 from onevip.model import Protocol, RealServerKey, ServiceKey
 from onevip.model.connection import STATES, TEMPLATE_STATES
 
@@ -91,7 +91,8 @@ class Times:
 
     def __init__(self, plane: DataPlane, now: int) -> None:
         self.now = now
-        self._hz = plane.settings.get(0, "hz")
+        self._hz: int = plane.settings.get(0, "hz")
+        self._shift: int = plane.settings.get(0, "clock_shift")
         self._tcp = plane.settings.get_many(0, "tcp_timeout")
         self._udp = plane.settings.get(0, "udp_timeout")
 
@@ -105,7 +106,7 @@ class Times:
         idle = (self.now - (control >> SEEN_SHIFT)) & CLOCK
         if idle > CLOCK // 2:  # seen after `now`
             idle = 0
-        return max(0, timeout - idle) * (1 << Limits.CLOCK_SHIFT) // self._hz
+        return (max(0, timeout - idle) << self._shift) // self._hz
 
 
 def state_name(control: int, protocol: Protocol) -> str:
