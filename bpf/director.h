@@ -25,71 +25,217 @@
 #include "fragments.h"
 #include "hop.h"
 #include "insert.h"
+#include "persistence.h"
 #include "schedule.h"
 #include "service.h"
 
 #define NOT_A_SERVICE (-2)
-#define TABLE_FULL (-3)
-#define TABLE_BUSY (-4)
 #define IPIP_OVERHEAD 20
 
+/* A choice in one number: the real server, the service, and what is special about that. */
+#define CHOICE_SERVICE 16
+#define CHOICE_PERSISTENT (1L << 32)
+#define CHOICE_ONE_PACKET (1L << 33)
+/* With the real server of a connection that was made: it goes to the port that its client called. */
+#define KEEPS_PORT (1L << 16)
+
+/* No real server: what that means for the packet (spec ipvs 1.5). */
+static __always_inline long nobody(const struct service *service, const struct packet *p)
+{
+	bool is_data = service->key.port == bpf_htons(FTP) && !service->key.mark &&
+		       p->flow.destination_port != service->key.port;
+
+	return is_data ? NOT_A_SERVICE : NO_REAL_SERVER;
+}
+
+/* By the service's scheduler: a choice, NOT_A_SERVICE or NO_REAL_SERVER. */
+static __always_inline long choose_by(struct service *service, __u32 index, const struct packet *p)
+{
+	long real = schedule(service, index, p);
+
+	if (real < 0)
+		return nobody(service, p);
+	return real | (long)index << CHOICE_SERVICE;
+}
+
 /*
- * A packet without a connection: find its service and choose a real server. Returns its index,
- * NOT_A_SERVICE or NO_REAL_SERVER. Global, as remember(): verified once, and the established
- * road stays short.
+ * A packet without a connection: find its service and, unless that is persistent, choose a real
+ * server. Global, as all that only new connections need: verified once, and the established road
+ * stays short. None of these calls another that is large: their stacks would add up.
  */
 __attribute__((noinline)) long choose(const struct packet *p)
 {
 	struct settings *s = the_settings();
-	struct service *service = p && s ? find_service(s, p) : 0;
+	struct service *service;
+	long index, choice;
 
-	return service ? schedule(service) : NOT_A_SERVICE;
+	if (!p || !s)
+		return NOT_A_SERVICE;
+	index = find_service(s, p);
+	service = index < 0 ? 0 : service_at(index);
+	if (!service)
+		return NOT_A_SERVICE;
+	if (service->flags & SERVICE_PERSISTENT) {
+		choice = index << CHOICE_SERVICE | CHOICE_PERSISTENT;
+	} else {
+		/* only persistence makes sense of other ports than the service's own */
+		if (!service->key.mark && service->key.port != p->flow.destination_port)
+			return nobody(service, p);
+		choice = choose_by(service, index, p);
+	}
+	if (choice >= 0 && service->flags & SERVICE_ONE_PACKET && p->flow.protocol == IPPROTO_UDP)
+		choice |= CHOICE_ONE_PACKET;
+	return choice;
+}
+
+/* For the template of a persistent service. */
+__attribute__((noinline)) long choose_for_template(const struct packet *p, __u32 service_index)
+{
+	struct service *service = service_at(service_index);
+
+	return p && service ? choose_by(service, service_index, p) : NO_REAL_SERVER;
+}
+
+/* A connection that is to be made. */
+struct opening {
+	__u64 hash; /* hash, word and tables: what find() left */
+	__u64 word;
+	__u64 template; /* the handle of the one it will be under, or 0 */
+	__u32 tables;
+	__u32 real;
+	__u32 service;
+};
+
+/*
+ * Whether it goes to the port that its client called: the kernel's rules (spec ipvs 5.1, 1.3), for
+ * services of many ports.
+ */
+static __always_inline bool keeps_port(const struct service *service, const struct real *real,
+				       const struct packet *p)
+{
+	if (service->flags & SERVICE_PERSISTENT)
+		return !real->port || service->key.mark ||
+		       p->flow.destination_port != service->key.port;
+	return !real->port;
+}
+
+/* So that the packets of a connection by mark are known at once, though nobody named their VIP. */
+static __always_inline void let_in(const struct settings *s, const struct address *vip)
+{
+	__u32 zero = 0, bit = filter_bit(s, vip);
+	struct address_filter *f = bpf_map_lookup_elem(&filter, &zero);
+
+	if (f)
+		__sync_fetch_and_or(&f->word[bit >> 6], 1ULL << (bit & 63));
 }
 
 /*
- * Makes the connection; hash, word and tables are what find() left. Returns the index of its real
- * server: the chosen one, or another when a second CPU was first; or TABLE_FULL or TABLE_BUSY.
+ * Makes the connection. Returns the index of its real server, the chosen one or another when a
+ * second CPU was first, and perhaps KEEPS_PORT; or TABLE_FULL or TABLE_BUSY.
  */
-__attribute__((noinline)) long remember(const struct packet *p, __u32 chosen, __u64 hash,
-					 __u64 word, __u32 tables)
+__attribute__((noinline)) long remember(const struct packet *p, const struct opening *o)
 {
 	struct settings *s = the_settings();
-	struct real *real = real_at(chosen);
-	struct newcomer new = { .hash = hash, .word = word, .tables = tables, .real = chosen };
-	struct found earlier = {};
+	const struct service *service;
+	struct newcomer new = {};
+	struct found there = {};
+	struct real *real;
+	enum inserted outcome;
 	__u8 column, state;
+	bool own_port;
+	__u32 chosen;
 
-	if (!p || !s || !real)
+	if (!p || !s || !o)
+		return TABLE_FULL;
+	chosen = o->real;
+	real = real_at(chosen);
+	service = service_at(o->service);
+	if (!real || !service)
 		return TABLE_FULL;
 	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
 	state = next_state(p, column, TCP_NONE);
 	new.flow = &p->flow;
+	new.hash = o->hash;
+	new.word = o->word;
+	new.tables = o->tables;
+	new.real = chosen;
+	new.own = o->template;
 	new.bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
 	if (column == IN_ONLY)
 		new.bits |= NO_OUTPUT;
 	if (is_active(p, state))
 		new.bits |= ACTIVE;
-	switch (create(s, &new, &earlier)) {
-	case INSERTED:
-		count_connection(chosen);
-		return chosen;
-	case EXISTS:
-		/* as any packet of it: it may have ended since the locks were opened */
-		return earlier.slot && touch(&earlier, p, false, &chosen) ? chosen : TABLE_BUSY;
-	case NO_LOCK:
-		return TABLE_BUSY;
-	default:
-		return TABLE_FULL;
+	own_port = keeps_port(service, real, p);
+	if (own_port)
+		new.bits |= OWN_PORT;
+	if (new.own) {
+		new.bits |= CONTROLLED;
+		if (!adopt(new.own))
+			return TABLE_BUSY; /* its template has just ended: the client tries again */
 	}
+	if (service->key.mark)
+		let_in(s, &p->flow.destination);
+	outcome = create(s, &new, &there);
+	if (outcome == INSERTED) {
+		count_connection(chosen);
+		if (new.own && assures(p, state, false))
+			assure(new.own);
+		return chosen | (own_port ? KEEPS_PORT : 0);
+	}
+	if (new.own)
+		leave(new.own);
+	if (outcome == NO_PLACE)
+		return TABLE_FULL;
+	if (outcome == NO_LOCK)
+		return TABLE_BUSY;
+	/* as any packet of it: it may have ended since the locks were opened */
+	if (!there.slot || !touch(&there, p, false, &chosen))
+		return TABLE_BUSY;
+	return chosen | (there.control & OWN_PORT ? KEEPS_PORT : 0);
 }
 
-/* A SYN on a connection that is over: its client uses the port again (conn_reuse_mode 1). */
-static __always_inline bool is_reused(const struct packet *p, __u64 control)
+/* A datagram that is a connection by itself: as remember(), but nothing is. */
+__attribute__((noinline)) long pass_by(const struct packet *p, const struct opening *o)
 {
-	__u8 state = state_of(control);
+	const struct service *service;
+	const struct real *real;
 
-	return p->flow.protocol == IPPROTO_TCP && p->syn &&
-	       (state == TCP_TIME_WAIT || state == TCP_CLOSE);
+	if (!p || !o)
+		return TABLE_BUSY;
+	service = service_at(o->service);
+	real = real_at(o->real);
+	if (!service || !real)
+		return TABLE_BUSY;
+	if (o->template && adopt(o->template))
+		leave(o->template);
+	add_to_counts(o->real, ONE_INACTIVE, BIND);
+	count_connection(o->real);
+	add_to_counts(o->real, -ONE_INACTIVE, UNBIND);
+	return o->real | (keeps_port(service, real, p) ? KEEPS_PORT : 0);
+}
+
+/*
+ * A SYN, or INIT, on a connection that is over: its client uses the port again (spec ipvs 1.4).
+ * Global, as it is rare.
+ */
+__attribute__((noinline)) int is_replaced(const struct packet *p, __u64 control, __u32 index)
+{
+	struct settings *s = the_settings();
+	const struct real *real = real_at(index);
+	__u8 state = state_of(control);
+	__u32 mode;
+
+	if (!p || !s)
+		return 0;
+	if (READ_ONCE(s->expire_nodest_conn) && real && !READ_ONCE(real->weight))
+		return 1;
+	mode = READ_ONCE(s->conn_reuse_mode);
+	if (!mode || (control & CONTROLLED))
+		return 0;
+	if (p->flow.protocol == IPPROTO_SCTP)
+		return state == SCTP_CLOSED;
+	return state == TCP_TIME_WAIT || state == TCP_CLOSE ||
+	       ((mode & 2) && state == TCP_FIN_WAIT && (control & NO_OUTPUT));
 }
 
 /*
@@ -121,7 +267,7 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 	bool fresh = hop_to(ctx, s, real, p->now, hop);
 	struct rewriting to_real = {
 		.address = real->address.word[3],
-		.port = real->port,
+		.port = way->own_port ? p->flow.destination_port : real->port,
 		.is_reply = false,
 	};
 
@@ -222,18 +368,27 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 {
 	if (to_us) {
 		if (find(s, &p->flow, SIDE_VIP, connection)) {
-			if (is_reused(p, connection->control) && release(s, connection))
+			__u32 index = READ_ONCE(connection->slot->real);
+			bool over = p->begins && is_replaced(p, connection->control, index);
+
+			*real = real_at(index);
+			if (!*real || (*real)->state != SLOT_USED) {
+				/* it was deleted: state and timer stay until it is back */
+				if (!over && !READ_ONCE(s->expire_nodest_conn))
+					return DEAD;
+				over = true;
+			}
+			if (over && release(s, connection))
 				return UNKNOWN;
-			/* it was deleted: state and timer stay until it is back */
-			*real = real_at(READ_ONCE(connection->slot->real));
 			if (!*real || (*real)->state != SLOT_USED)
-				return DEAD;
+				return DEAD; /* a packet on another CPU was faster */
 			if (!touch(connection, p, false, &way->index)) {
 				/* it, or what looked like it, died: others were not searched */
 				connection->word = SEARCH_AGAIN;
 				return UNKNOWN;
 			}
 			way->method = method_of(connection->control);
+			way->own_port = connection->control & OWN_PORT;
 			return REQUEST;
 		}
 		if (!may_be_ours(s, filter, &p->flow.source))
@@ -246,27 +401,76 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 	return touch(connection, p, true, &way->index) ? REPLY : UNKNOWN;
 }
 
+/* The template of a new connection, which is made if need be: its handle, or why not. */
+static __always_inline long template_for(const struct packet *p, __u32 service)
+{
+	long template = find_template(p, service), choice;
+
+	if (template >= 0)
+		return template;
+	choice = choose_for_template(p, service);
+	if (choice < 0)
+		return choice;
+	template = make_template(p, service, choice & 0xffff);
+	for (__u32 i = 0; i < EVICT_TRIES && template == TABLE_FULL; i++) {
+		evict_for_template(p, service);
+		template = make_template(p, service, choice & 0xffff);
+	}
+	if (template >= 0)
+		COUNT(new_templates);
+	return template;
+}
+
 /* A packet that finds no connection: opened, or why not. True: *way leads on. */
 static __always_inline bool opened(const struct packet *p, const struct found *nothing,
 				   struct way *way, struct real **real, long *refusal)
 {
-	long chosen = choose(p), kept = chosen;
+	long choice = choose(p), kept = choice;
+	struct opening o = {};
 
-	if (chosen >= 0)
-		kept = remember(p, chosen, nothing->hash, nothing->word, nothing->tables);
-	for (__u32 i = 0; i < EVICT_TRIES && kept == TABLE_FULL; i++) {
-		evict(&p->flow);
-		kept = remember(p, chosen, nothing->hash, SEARCH_AGAIN, 0);
+	if (choice < 0)
+		goto refused;
+	o.service = choice >> CHOICE_SERVICE & 0xffff;
+	o.real = choice & 0xffff;
+	if (choice & CHOICE_PERSISTENT) {
+		kept = template_for(p, o.service);
+		if (kept < 0)
+			goto refused;
+		o.template = kept;
+		o.real = real_of(o.template);
 	}
-	if (kept < 0) {
-		*refusal = kept;
-		return false;
+	if (choice & CHOICE_ONE_PACKET) {
+		kept = pass_by(p, &o);
+	} else {
+		o.hash = nothing->hash;
+		o.word = nothing->word;
+		o.tables = nothing->tables;
+		kept = remember(p, &o);
+		o.word = SEARCH_AGAIN;
+		for (__u32 i = 0; i < EVICT_TRIES && kept == TABLE_FULL; i++) {
+			evict(&p->flow, o.template);
+			kept = remember(p, &o);
+		}
 	}
+	if (kept < 0)
+		goto refused;
 	COUNT(new_connections);
-	way->index = kept;
+	way->index = kept & 0xffff;
+	way->own_port = kept & KEEPS_PORT;
 	*real = real_at(way->index);
 	way->method = *real ? (*real)->method : 0;
 	return true;
+refused:
+	*refusal = kept;
+	return false;
+}
+
+/* Whether a packet may open a connection; sloppy_tcp and sloppy_sctp take nearly any. */
+static __always_inline bool may_begin(const struct settings *s, const struct packet *p)
+{
+	if (p->opens || !p->may_open)
+		return p->opens;
+	return p->flow.protocol == IPPROTO_TCP ? s->sloppy_tcp : s->sloppy_sctp;
 }
 
 static __always_inline int turn_away(context *ctx, const struct packet *p, long refusal)
@@ -302,7 +506,10 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	if (!s || !filter)
 		return not_ours();
 	p->now = clock_now(s);
+	p->secure = s->secure_tcp >= 2;
 	to_us = may_be_ours(s, filter, &p->flow.destination);
+	if (p->mark && (s->kinds & HAS_MARKS))
+		to_us = true;
 	if (!to_us && !may_be_ours(s, filter, &p->flow.source))
 		return not_ours();
 	if (!is_for_us(ctx))
@@ -319,7 +526,7 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	if (p->is_ipv6) /* found and touched; it is not sent on yet */
 		return not_ours();
 	if (kind == UNKNOWN) {
-		if (!p->opens || !to_us)
+		if (!to_us || !may_begin(s, p))
 			return not_ours();
 		if (!opened(p, &connection, &way, &real, &refusal))
 			return turn_away(ctx, p, refusal);

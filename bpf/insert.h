@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "connections.h"
+#include "life.h"
 #include "count.h"
 
 #define LOCK_TRIES 32
@@ -25,7 +25,8 @@ enum worth { STAYS, EVICTED_HALF_OPEN, EVICTED_INACTIVE, EVICTED_EXPIRED };
 /* A new connection: all that create() writes. */
 struct newcomer {
 	const struct flow *flow;
-	__u64 bits; /* of the control word: ACTIVE, state, method, NO_OUTPUT, TEMPLATE */
+	__u64 bits; /* of the control word: ACTIVE, state, method and flags */
+	__u64 own;  /* of a template: its timeout; of a connection under one: the handle; else 0 */
 	__u64 hash;
 	__u64 word; /* of the home bucket before it was searched, or SEARCH_AGAIN */
 	__u32 tables; /* that were searched then */
@@ -39,10 +40,10 @@ static __always_inline __u64 worth(const struct settings *s, const struct connec
 	const __u32 half_open = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV | 1 << TCP_SYNACK;
 	__u32 idle = idle_for(now, control);
 
-	if (idle >= timeout_of(s, c->protocol, control))
-		return (__u64)EVICTED_EXPIRED << 32 | idle;
-	if (control & TEMPLATE)
+	if (control & TEMPLATE) /* it may not be alone: the sweeper judges */
 		return 0;
+	if (idle >= timeout_of(s, c, control))
+		return (__u64)EVICTED_EXPIRED << 32 | idle;
 	if (!(control & ACTIVE))
 		return (__u64)EVICTED_INACTIVE << 32 | idle;
 	if (half_open >> state_of(control) & 1)
@@ -58,6 +59,7 @@ struct eviction {
 	__u32 bucket;
 	__u32 way;
 	__u32 now;
+	bool own_word; /* slot 0 is no place for it */
 };
 
 static long weigh(__u32 nr, struct eviction *e)
@@ -70,6 +72,8 @@ static long weigh(__u32 nr, struct eviction *e)
 
 	if (!s)
 		return 1;
+	if (e->own_word && !(nr & (WAYS - 1)))
+		return 0;
 	index = bucket_index(e->hash, nr / WAYS, s->buckets[e->table & (TABLES - 1)]);
 	b = bucket_at(e->table, index);
 	if (!b)
@@ -92,10 +96,10 @@ static long weigh(__u32 nr, struct eviction *e)
  * Makes room for a newcomer: ends the connection that is worth most. 0: there was none, or it moved
  * on meanwhile. Needs no lock: to the others it is one sweeper more. Global, for it is rare.
  */
-__attribute__((noinline)) int evict(const struct flow *f)
+__attribute__((noinline)) int evict(const struct flow *f, bool own_word)
 {
 	struct settings *s = the_settings();
-	struct eviction e = {};
+	struct eviction e = { .own_word = own_word };
 	struct found victim = {};
 	struct bucket *b;
 
@@ -138,22 +142,28 @@ static __always_inline void unlock(struct bucket *home)
 	__sync_fetch_and_add(&home->slot[0].word, ONE_VERSION - INSERT_LOCK);
 }
 
-/* A free slot, at home if there is one. */
-static __always_inline struct connection *free_slot(const struct settings *s, __u64 hash,
-						    __u32 table, __u64 *control, bool *away)
+/* A free slot, at home if there is one. Who has a word of its own does not lie in slot 0. */
+static __always_inline struct connection *free_slot(const struct settings *s,
+						    const struct newcomer *n, __u32 table,
+						    __u64 *control, __u64 *where)
 {
+	__u64 hash = n->hash;
+
 	for (__u32 choice = 0; choice < CHOICES; choice++) {
-		struct bucket *b =
-			bucket_at(table, bucket_index(hash, choice, s->buckets[table]));
+		__u32 index = bucket_index(hash, choice, s->buckets[table]);
+		struct bucket *b = bucket_at(table, index);
 
 		if (!b)
 			return 0;
 		for (__u32 i = 0; i < WAYS; i++) {
-			struct connection *c = &b->slot[(i + (hash >> 12)) & (WAYS - 1)];
+			__u32 way = (i + (hash >> 12)) & (WAYS - 1);
+			struct connection *c = &b->slot[way];
 
+			if (n->own && !way)
+				continue;
 			*control = READ_ONCE(c->control);
 			if ((*control & PHASE_MASK) == PHASE_FREE) {
-				*away = choice;
+				*where = where_is(table, index, way);
 				return c;
 			}
 		}
@@ -162,8 +172,8 @@ static __always_inline struct connection *free_slot(const struct settings *s, __
 }
 
 /* Under the locks of its home: claims a free slot, fills it, counts, and lets it be seen. */
-static __always_inline bool claim(const struct settings *s, struct connection *c, __u64 old, struct bucket *home, bool away,
-				  const struct newcomer *n)
+static __always_inline bool claim(const struct settings *s, struct connection *c, __u64 old,
+				  struct bucket *home, bool away, const struct newcomer *n)
 {
 	__u64 claimed, bits = n->bits;
 
@@ -175,9 +185,14 @@ static __always_inline bool claim(const struct settings *s, struct connection *c
 	*(struct flow *)&c->client = *n->flow;
 	c->real = n->real;
 	c->way_back = 0;
+	if (n->own)
+		c->word = bits & TEMPLATE ? template_word(n->own, claimed) : n->own;
 	barrier();
 	/* counted before it can be seen, so that nobody un-counts it first */
-	add_to_counts(n->real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE);
+	if (bits & TEMPLATE)
+		count_template(n->real, true);
+	else
+		add_to_counts(n->real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE, BIND);
 	if (away) {
 		bits |= AWAY;
 		__sync_fetch_and_add(&home->slot[0].word, ONE_OVERFLOW);
@@ -188,18 +203,22 @@ static __always_inline bool claim(const struct settings *s, struct connection *c
 
 /* Under the locks, when it is known that the connection is nowhere. */
 static __always_inline enum inserted settle(const struct settings *s, const struct newcomer *n,
-					    __u32 table, struct bucket *home)
+					    __u32 table, struct bucket *home, struct found *there)
 {
+	__u32 home_index = bucket_index(n->hash, 0, s->buckets[table]);
+
 	for (__u32 i = 0; i < PLACE_TRIES; i++) {
-		bool away = false;
-		__u64 control = 0;
-		struct connection *c = free_slot(s, n->hash, table, &control, &away);
+		__u64 control = 0, where = 0;
+		struct connection *c = free_slot(s, n, table, &control, &where);
 
 		if (!c)
 			return NO_PLACE;
 		/* else the newcomer of another home was faster */
-		if (claim(s, c, control, home, away, n))
+		if (claim(s, c, control, home, (__u32)(where >> 8) != home_index, n)) {
+			there->slot = c;
+			there->where = where;
 			return INSERTED;
+		}
 	}
 	return NO_LOCK;
 }
@@ -214,12 +233,13 @@ static __always_inline bool search_again(const struct settings *s, const struct 
 		return false;
 	other->slot = slot_at(where);
 	other->table = table_of(where);
+	other->where = where;
 	return true;
 }
 
 /*
- * Remembers a new connection. EXISTS: another CPU was first, *other is to be touched. NO_PLACE: all
- * buckets are full, evict() helps. NO_LOCK: other CPUs are at work there.
+ * Remembers a new connection. INSERTED: *other is where. EXISTS: another CPU was first, *other is to
+ * be touched. NO_PLACE: all buckets are full, evict() helps. NO_LOCK: other CPUs are at work there.
  */
 static __always_inline enum inserted create(const struct settings *s, const struct newcomer *n,
 					    struct found *other)
@@ -246,7 +266,7 @@ static __always_inline enum inserted create(const struct settings *s, const stru
 		if (again && search_again(s, n, tables, other))
 			outcome = EXISTS;
 		else
-			outcome = settle(s, n, table, home);
+			outcome = settle(s, n, table, home, other);
 		if (second)
 			unlock(second);
 	}

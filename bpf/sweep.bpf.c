@@ -8,7 +8,7 @@
  */
 #include "common.h"
 
-#include "connections.h"
+#include "life.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -40,7 +40,28 @@ __attribute__((noinline)) int expire(__u64 where, __u64 control)
 	struct settings *s = the_settings();
 	struct found f = { .slot = slot_at(where), .control = control, .table = table_of(where) };
 
-	return s && f.slot && release(s, &f);
+	if (!s || !f.slot)
+		return 0;
+	if (control & TEMPLATE && rearmed(s, f.slot, control))
+		return 0;
+	return release(s, &f);
+}
+
+/* expire_nodest_conn: one of a deleted real server, if it is alone. 1: it was ended. */
+__attribute__((noinline)) int expire_orphan(__u64 where, __u64 control)
+{
+	struct settings *s = the_settings();
+	struct found f = { .slot = slot_at(where), .control = control, .table = table_of(where) };
+	const struct real *real;
+
+	if (!s || !f.slot)
+		return 0;
+	real = real_at(READ_ONCE(f.slot->real));
+	if (!real || real->state == SLOT_USED)
+		return 0;
+	if (control & TEMPLATE && READ_ONCE(f.slot->word) & CONTROLLED_MASK)
+		return 0;
+	return release(s, &f);
 }
 
 static long sweep_bucket(__u32 nr, struct slice *slice)
@@ -51,13 +72,17 @@ static long sweep_bucket(__u32 nr, struct slice *slice)
 	if (!b || !s)
 		return 1;
 	for (__u32 i = 0; i < WAYS; i++) {
-		__u64 control = READ_ONCE(b->slot[i].control);
+		__u64 control = READ_ONCE(b->slot[i].control), where;
+		bool ended = false;
 
 		if ((control & PHASE_MASK) != PHASE_LIVE)
 			continue;
-		if (idle_for(slice->now, control) >=
-			    timeout_of(s, b->slot[i].protocol, control) &&
-		    expire(where_is(slice->table, slice->first + nr, i), control))
+		where = where_is(slice->table, slice->first + nr, i);
+		if (idle_for(slice->now, control) >= timeout_of(s, &b->slot[i], control))
+			ended = expire(where, control);
+		else if (s->expire_nodest_conn)
+			ended = expire_orphan(where, control);
+		if (ended)
 			slice->expired++;
 		else
 			slice->live++;
