@@ -119,8 +119,8 @@ SCTP_TRANSITIONS = """
     NO  ES   CW   CS       CE     ES    SS   SA       CL       CL    CL
     I1  ·    CW   CS       CE     ES    SS   SA       ·        CL    RJ
     IN  ·    CW   CS       CE     ES    SS   SA       ·        CL    CL
-    CS  ·    CW   ·        CE     ES    SS   SA       ·        ·     CL
-    CR  ·    CW   ·        CE     ES    SS   SA       ·        ·     CL
+    CS  ·    CW   ·        CE     ES    SS   SA       ·        CL    CL
+    CR  ·    CW   ·        CE     ES    SS   SA       ·        CL    CL
     CW  ·    ·    ·        CE     ES    SS   ·        ·        ·     CL
     CO  ·    CW   ·        CE     ES    SS   ·        ·        ·     CL
     CE  ·    CW   ·        ·      ES    SS   ·        ·        ·     CL
