@@ -33,9 +33,11 @@
 #define METHOD_SHIFT 8
 #define METHOD_MASK (3ULL << METHOD_SHIFT)
 #define NO_OUTPUT (1ULL << 10) /* replies are not seen here: column IN_ONLY */
-#define TEMPLATE (1ULL << 11)  /* of persistence; its client has no port */
+#define TEMPLATE_SHIFT 11
+#define TEMPLATE (1ULL << TEMPLATE_SHIFT)  /* of persistence; its client has no port */
 #define CONTROLLED (1ULL << 12) /* under a template, see persistence.h */
-#define OWN_PORT (1ULL << 13)  /* goes to the port that its client called, not to its server's */
+#define OWN_PORT_SHIFT 13
+#define OWN_PORT (1ULL << OWN_PORT_SHIFT) /* goes to the port that its client called, not to its server's */
 #define GENERATION_SHIFT 14
 #define GENERATION_MASK (0x3fffULL << GENERATION_SHIFT)
 #define TAG_SHIFT 28
@@ -52,7 +54,8 @@
 #define CHOICES 3 /* buckets in which a connection may lie */
 /* The state of a template. */
 #define ASSURED (1ULL << STATE_SHIFT)	     /* one of its connections was established */
-#define DISABLED (1ULL << (STATE_SHIFT + 1)) /* never found again: it only ages */
+#define DISABLED_SHIFT (STATE_SHIFT + 1)
+#define DISABLED (1ULL << DISABLED_SHIFT) /* never found again: it only ages */
 
 /* Which address of a connection the far end of a packet is compared with. */
 enum side { SIDE_VIP, SIDE_REAL };
@@ -63,7 +66,6 @@ struct found {
 	__u64 control; /* as it was read */
 	__u64 hash;
 	__u64 word; /* of the home bucket, before it was searched */
-	__u64 where; /* by create() and for templates only */
 	__u32 tables;
 	__u32 table;
 };
@@ -198,6 +200,12 @@ static __always_inline __u64 difference(const struct address *a, const struct ad
 	return (a->half[0] ^ b->half[0]) | (a->half[1] ^ b->half[1]);
 }
 
+/* 1 of a template that is never found again; that bit means something else of a connection. */
+static __always_inline __u64 is_disabled(__u64 control)
+{
+	return control >> TEMPLATE_SHIFT & control >> DISABLED_SHIFT & 1;
+}
+
 /* Without branches between the words: each would double what the verifier has to follow. */
 static __always_inline bool matches(const struct connection *c, const struct flow *f,
 				    enum side side, __u64 control)
@@ -206,7 +214,7 @@ static __always_inline bool matches(const struct connection *c, const struct flo
 	__be16 port;
 
 	if (side == SIDE_VIP)
-		return !(difference(&c->client, &f->source) |
+		return !(is_disabled(control) | difference(&c->client, &f->source) |
 			 difference(&c->vip, &f->destination) |
 			 (*(const eight_bytes *)&c->client_port ^
 			  *(const eight_bytes *)&f->source_port));
@@ -216,7 +224,7 @@ static __always_inline bool matches(const struct connection *c, const struct flo
 	real = real_at(READ_ONCE(c->real));
 	if (!real)
 		return false;
-	port = control & OWN_PORT ? c->vip_port : real->port;
+	port = real->port ^ ((real->port ^ c->vip_port) & -(control >> OWN_PORT_SHIFT & 1));
 	return !(difference(&real->address, &f->source) | (port ^ f->source_port));
 }
 
@@ -237,9 +245,7 @@ static __always_inline struct connection *find_in(struct bucket *b, const struct
 		if ((*control & mask) != want)
 			continue;
 		barrier();
-		if (!matches(c, f, side, *control))
-			continue;
-		if ((*control & (TEMPLATE | DISABLED)) != (TEMPLATE | DISABLED))
+		if (matches(c, f, side, *control))
 			return c;
 	}
 	return 0;

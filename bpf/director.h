@@ -30,44 +30,26 @@
 #include "service.h"
 
 #define NOT_A_SERVICE (-2)
+#define TABLE_FULL (-3)
+#define TABLE_BUSY (-4)
 #define IPIP_OVERHEAD 20
 
-/* A choice in one number: the real server, the service, and what is special about that. */
-#define CHOICE_SERVICE 16
-#define CHOICE_PERSISTENT (1L << 32)
-#define CHOICE_ONE_PACKET (1L << 33)
+/* A service in one number: its index and what is special about it. */
+#define IS_PERSISTENT (1L << 16)
+#define IS_ONE_PACKET (1L << 17)
 /* With the real server of a connection that was made: it goes to the port that its client called. */
 #define KEEPS_PORT (1L << 16)
 
-/* No real server: what that means for the packet (spec ipvs 1.5). */
-static __always_inline long nobody(const struct service *service, const struct packet *p)
-{
-	bool is_data = service->key.port == bpf_htons(FTP) && !service->key.mark &&
-		       p->flow.destination_port != service->key.port;
-
-	return is_data ? NOT_A_SERVICE : NO_REAL_SERVER;
-}
-
-/* By the service's scheduler: a choice, NOT_A_SERVICE or NO_REAL_SERVER. */
-static __always_inline long choose_by(struct service *service, __u32 index, const struct packet *p)
-{
-	long real = schedule(service, index, p);
-
-	if (real < 0)
-		return nobody(service, p);
-	return real | (long)index << CHOICE_SERVICE;
-}
-
 /*
- * A packet without a connection: find its service and, unless that is persistent, choose a real
- * server. Global, as all that only new connections need: verified once, and the established road
- * stays short. None of these calls another that is large: their stacks would add up.
+ * The service of a packet without a connection, NOT_A_SERVICE or NO_REAL_SERVER. Global, as all that
+ * only new connections need: verified once, and the established road stays short. None of these
+ * calls another that is large: their stacks would add up.
  */
-__attribute__((noinline)) long choose(const struct packet *p)
+__attribute__((noinline)) long called(const struct packet *p)
 {
 	struct settings *s = the_settings();
-	struct service *service;
-	long index, choice;
+	const struct service *service;
+	long index, found;
 
 	if (!p || !s)
 		return NOT_A_SERVICE;
@@ -75,36 +57,31 @@ __attribute__((noinline)) long choose(const struct packet *p)
 	service = index < 0 ? 0 : service_at(index);
 	if (!service)
 		return NOT_A_SERVICE;
-	if (service->flags & SERVICE_PERSISTENT) {
-		choice = index << CHOICE_SERVICE | CHOICE_PERSISTENT;
-	} else {
+	found = index & 0xffff;
+	if (service->flags & SERVICE_PERSISTENT)
+		found |= IS_PERSISTENT;
+	else if (!service->key.mark && service->key.port != p->flow.destination_port)
 		/* only persistence makes sense of other ports than the service's own */
-		if (!service->key.mark && service->key.port != p->flow.destination_port)
-			return nobody(service, p);
-		choice = choose_by(service, index, p);
-	}
-	if (choice >= 0 && service->flags & SERVICE_ONE_PACKET && p->flow.protocol == IPPROTO_UDP)
-		choice |= CHOICE_ONE_PACKET;
-	return choice;
+		return service->key.port == bpf_htons(FTP) ? NOT_A_SERVICE : NO_REAL_SERVER;
+	if (service->flags & SERVICE_ONE_PACKET && p->flow.protocol == IPPROTO_UDP)
+		found |= IS_ONE_PACKET;
+	return found;
 }
 
-/* For the template of a persistent service. */
-__attribute__((noinline)) long choose_for_template(const struct packet *p, __u32 service_index)
+/* By the service's scheduler: the index of a real server, NOT_A_SERVICE or NO_REAL_SERVER. */
+__attribute__((noinline)) long choose(const struct packet *p, __u32 index)
 {
-	struct service *service = service_at(service_index);
+	struct service *service = service_at(index);
+	long real;
 
-	return p && service ? choose_by(service, service_index, p) : NO_REAL_SERVER;
+	if (!p || !service)
+		return NOT_A_SERVICE;
+	real = schedule(service, index, p);
+	if (real >= 0 || service->key.port != bpf_htons(FTP) ||
+	    p->flow.destination_port == service->key.port)
+		return real;
+	return NOT_A_SERVICE; /* perhaps it was not about FTP at all (spec ipvs 1.5) */
 }
-
-/* A connection that is to be made. */
-struct opening {
-	__u64 hash; /* hash, word and tables: what find() left */
-	__u64 word;
-	__u64 template; /* the handle of the one it will be under, or 0 */
-	__u32 tables;
-	__u32 real;
-	__u32 service;
-};
 
 /*
  * Whether it goes to the port that its client called: the kernel's rules (spec ipvs 5.1, 1.3), for
@@ -120,98 +97,93 @@ static __always_inline bool keeps_port(const struct service *service, const stru
 }
 
 /* So that the packets of a connection by mark are known at once, though nobody named their VIP. */
-static __always_inline void let_in(const struct settings *s, const struct address *vip)
+__attribute__((noinline)) int let_in(const struct packet *p)
 {
-	__u32 zero = 0, bit = filter_bit(s, vip);
+	struct settings *s = the_settings();
+	__u32 zero = 0, bit;
 	struct address_filter *f = bpf_map_lookup_elem(&filter, &zero);
 
-	if (f)
-		__sync_fetch_and_or(&f->word[bit >> 6], 1ULL << (bit & 63));
+	if (!p || !s || !f)
+		return 0;
+	bit = filter_bit(s, &p->flow.destination);
+	__sync_fetch_and_or(&f->word[bit >> 6], 1ULL << (bit & 63));
+	return 0;
+}
+
+/* A new connection as insert() wants it; what find() left of it, and the template, are set. */
+__attribute__((noinline)) int prepare(const struct packet *p, __u32 service_index,
+				      struct newcomer *n)
+{
+	const struct service *service = service_at(service_index);
+	const struct real *real;
+	__u8 column, state;
+	__u64 bits;
+
+	if (!p || !n || !service)
+		return 0;
+	real = real_at(n->real);
+	if (!real)
+		return 0;
+	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
+	state = next_state(p, column, TCP_NONE);
+	bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
+	if (column == IN_ONLY)
+		bits |= NO_OUTPUT;
+	if (is_active(p, state))
+		bits |= ACTIVE;
+	if (keeps_port(service, real, p))
+		bits |= OWN_PORT;
+	if (n->own)
+		bits |= CONTROLLED;
+	n->bits = bits;
+	n->flow = p->flow;
+	return 1;
 }
 
 /*
- * Makes the connection. Returns the index of its real server, the chosen one or another when a
- * second CPU was first, and perhaps KEEPS_PORT; or TABLE_FULL or TABLE_BUSY.
+ * What came of it: its real server, the chosen one or another when a second CPU was first, and
+ * perhaps KEEPS_PORT; or TABLE_FULL or TABLE_BUSY.
  */
-__attribute__((noinline)) long remember(const struct packet *p, const struct opening *o)
+__attribute__((noinline)) long settled(const struct packet *p, const struct newcomer *n,
+				       long inserted)
 {
-	struct settings *s = the_settings();
-	const struct service *service;
-	struct newcomer new = {};
 	struct found there = {};
-	struct real *real;
-	enum inserted outcome;
-	__u8 column, state;
-	bool own_port;
-	__u32 chosen;
 
-	if (!p || !s || !o)
-		return TABLE_FULL;
-	chosen = o->real;
-	real = real_at(chosen);
-	service = service_at(o->service);
-	if (!real || !service)
-		return TABLE_FULL;
-	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
-	state = next_state(p, column, TCP_NONE);
-	new.flow = &p->flow;
-	new.hash = o->hash;
-	new.word = o->word;
-	new.tables = o->tables;
-	new.real = chosen;
-	new.own = o->template;
-	new.bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
-	if (column == IN_ONLY)
-		new.bits |= NO_OUTPUT;
-	if (is_active(p, state))
-		new.bits |= ACTIVE;
-	own_port = keeps_port(service, real, p);
-	if (own_port)
-		new.bits |= OWN_PORT;
-	if (new.own) {
-		new.bits |= CONTROLLED;
-		if (!adopt(new.own))
-			return TABLE_BUSY; /* its template has just ended: the client tries again */
-	}
-	if (service->key.mark)
-		let_in(s, &p->flow.destination);
-	outcome = create(s, &new, &there);
-	if (outcome == INSERTED) {
-		count_connection(chosen);
-		if (new.own && assures(p, state, false))
-			assure(new.own);
-		return chosen | (own_port ? KEEPS_PORT : 0);
-	}
-	if (new.own)
-		leave(new.own);
-	if (outcome == NO_PLACE)
-		return TABLE_FULL;
-	if (outcome == NO_LOCK)
+	if (!p || !n)
 		return TABLE_BUSY;
-	/* as any packet of it: it may have ended since the locks were opened */
-	if (!there.slot || !touch(&there, p, false, &chosen))
-		return TABLE_BUSY;
-	return chosen | (there.control & OWN_PORT ? KEEPS_PORT : 0);
+	if (inserted == INSERTED) {
+		count_connection(n->real);
+		if (n->own && assures(p, state_of(n->bits), false))
+			assure(n->own);
+		return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
+	}
+	if (n->own)
+		leave(n->own);
+	if (inserted == NO_PLACE)
+		return TABLE_FULL;
+	there.slot = slot_at(n->where);
+	there.control = n->control;
+	if (inserted == EXISTS && there.slot) {
+		__u32 real;
+
+		/* as any packet of it: it may have ended since the locks were opened */
+		if (touch(&there, p, false, &real))
+			return (long)real | (n->control & OWN_PORT ? KEEPS_PORT : 0);
+	}
+	return TABLE_BUSY;
 }
 
-/* A datagram that is a connection by itself: as remember(), but nothing is. */
-__attribute__((noinline)) long pass_by(const struct packet *p, const struct opening *o)
+/* A datagram that is a connection by itself: counted, not remembered. Returns as settled(). */
+__attribute__((noinline)) long pass_by(const struct newcomer *n)
 {
-	const struct service *service;
-	const struct real *real;
-
-	if (!p || !o)
+	if (!n)
 		return TABLE_BUSY;
-	service = service_at(o->service);
-	real = real_at(o->real);
-	if (!service || !real)
-		return TABLE_BUSY;
-	if (o->template && adopt(o->template))
-		leave(o->template);
-	add_to_counts(o->real, ONE_INACTIVE, BIND);
-	count_connection(o->real);
-	add_to_counts(o->real, -ONE_INACTIVE, UNBIND);
-	return o->real | (keeps_port(service, real, p) ? KEEPS_PORT : 0);
+	add_to_counts(n->real, ONE_INACTIVE, BIND);
+	count_connection(n->real);
+	add_to_counts(n->real, -ONE_INACTIVE, UNBIND);
+	if (n->own)
+		leave(n->own);
+	return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
 }
 
 /*
@@ -236,6 +208,15 @@ __attribute__((noinline)) int is_replaced(const struct packet *p, __u64 control,
 		return state == SCTP_CLOSED;
 	return state == TCP_TIME_WAIT || state == TCP_CLOSE ||
 	       ((mode & 2) && state == TCP_FIN_WAIT && (control & NO_OUTPUT));
+}
+
+/* release(), for the road: it is rare. */
+__attribute__((noinline)) int end(struct connection *c, __u64 control, __u32 table)
+{
+	struct settings *s = the_settings();
+	struct found f = { .slot = c, .control = control, .table = table };
+
+	return s && c && release(s, &f);
 }
 
 /*
@@ -267,7 +248,7 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 	bool fresh = hop_to(ctx, s, real, p->now, hop);
 	struct rewriting to_real = {
 		.address = real->address.word[3],
-		.port = way->own_port ? p->flow.destination_port : real->port,
+		.port = way->port,
 		.is_reply = false,
 	};
 
@@ -378,7 +359,7 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 					return DEAD;
 				over = true;
 			}
-			if (over && release(s, connection))
+			if (over && end(connection->slot, connection->control, connection->table))
 				return UNKNOWN;
 			if (!*real || (*real)->state != SLOT_USED)
 				return DEAD; /* a packet on another CPU was faster */
@@ -388,7 +369,8 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 				return UNKNOWN;
 			}
 			way->method = method_of(connection->control);
-			way->own_port = connection->control & OWN_PORT;
+			way->port = connection->control & OWN_PORT ? p->flow.destination_port :
+								     (*real)->port;
 			return REQUEST;
 		}
 		if (!may_be_ours(s, filter, &p->flow.source))
@@ -401,68 +383,72 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 	return touch(connection, p, true, &way->index) ? REPLY : UNKNOWN;
 }
 
-/* The template of a new connection, which is made if need be: its handle, or why not. */
-static __always_inline long template_for(const struct packet *p, __u32 service)
+/* insert(), after an eviction if need be. */
+static __always_inline long insert_anyhow(struct newcomer *n)
 {
-	long template = find_template(p, service), choice;
+	long inserted = insert(n);
+
+	for (__u32 i = 0; i < EVICT_TRIES && inserted == NO_PLACE; i++) {
+		evict(n);
+		n->word = SEARCH_AGAIN;
+		inserted = insert(n);
+	}
+	return inserted;
+}
+
+/* The template of a new connection, which is made if need be: its handle, or why not. */
+static __always_inline long template_for(const struct packet *p, __u32 service, struct newcomer *n)
+{
+	long template = find_template(p, service, n), real, inserted;
 
 	if (template >= 0)
 		return template;
-	choice = choose_for_template(p, service);
-	if (choice < 0)
-		return choice;
-	template = make_template(p, service, choice & 0xffff);
-	for (__u32 i = 0; i < EVICT_TRIES && template == TABLE_FULL; i++) {
-		evict_for_template(p, service);
-		template = make_template(p, service, choice & 0xffff);
-	}
-	if (template >= 0)
+	real = choose(p, service);
+	if (real < 0)
+		return real;
+	n->real = real;
+	inserted = insert_anyhow(n);
+	if (inserted == NO_PLACE)
+		return TABLE_FULL;
+	if (inserted == NO_LOCK)
+		return TABLE_BUSY;
+	if (inserted == INSERTED)
 		COUNT(new_templates);
-	return template;
+	return inserted_template(n, inserted);
 }
 
-/* A packet that finds no connection: opened, or why not. True: *way leads on. */
-static __always_inline bool opened(const struct packet *p, const struct found *nothing,
-				   struct way *way, struct real **real, long *refusal)
+/*
+ * A packet that finds no connection: makes one. The index of its real server and perhaps KEEPS_PORT;
+ * or why not.
+ */
+static __always_inline long opened(const struct packet *p, const struct found *nothing)
 {
-	long choice = choose(p), kept = choice;
-	struct opening o = {};
+	struct newcomer *n = the_newcomer();
+	long service = called(p), template = 0, real;
 
-	if (choice < 0)
-		goto refused;
-	o.service = choice >> CHOICE_SERVICE & 0xffff;
-	o.real = choice & 0xffff;
-	if (choice & CHOICE_PERSISTENT) {
-		kept = template_for(p, o.service);
-		if (kept < 0)
-			goto refused;
-		o.template = kept;
-		o.real = real_of(o.template);
-	}
-	if (choice & CHOICE_ONE_PACKET) {
-		kept = pass_by(p, &o);
+	if (service < 0 || !n)
+		return service;
+	if (service & IS_PERSISTENT) {
+		template = template_for(p, service & 0xffff, n);
+		if (template < 0)
+			return template;
+		if (!adopt(template))
+			return TABLE_BUSY; /* it has just ended: the client tries again */
+		real = real_of(template);
 	} else {
-		o.hash = nothing->hash;
-		o.word = nothing->word;
-		o.tables = nothing->tables;
-		kept = remember(p, &o);
-		o.word = SEARCH_AGAIN;
-		for (__u32 i = 0; i < EVICT_TRIES && kept == TABLE_FULL; i++) {
-			evict(&p->flow, o.template);
-			kept = remember(p, &o);
-		}
+		real = choose(p, service & 0xffff);
+		if (real < 0)
+			return real;
 	}
-	if (kept < 0)
-		goto refused;
-	COUNT(new_connections);
-	way->index = kept & 0xffff;
-	way->own_port = kept & KEEPS_PORT;
-	*real = real_at(way->index);
-	way->method = *real ? (*real)->method : 0;
-	return true;
-refused:
-	*refusal = kept;
-	return false;
+	n->real = real;
+	n->own = template;
+	n->hash = nothing->hash;
+	n->word = nothing->word;
+	n->tables = nothing->tables;
+	prepare(p, service & 0xffff, n);
+	if (service & IS_ONE_PACKET)
+		return pass_by(n);
+	return settled(p, n, insert_anyhow(n));
 }
 
 /* Whether a packet may open a connection; sloppy_tcp and sloppy_sctp take nearly any. */
@@ -500,7 +486,7 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	struct way way = {};
 	struct hop hop;
 	enum kind kind;
-	long refusal = 0;
+	long chosen;
 	bool to_us;
 
 	if (!s || !filter)
@@ -528,8 +514,16 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	if (kind == UNKNOWN) {
 		if (!to_us || !may_begin(s, p))
 			return not_ours();
-		if (!opened(p, &connection, &way, &real, &refusal))
-			return turn_away(ctx, p, refusal);
+		chosen = opened(p, &connection);
+		if (chosen < 0)
+			return turn_away(ctx, p, chosen);
+		COUNT(new_connections);
+		if (p->mark)
+			let_in(p);
+		way.index = chosen & 0xffff;
+		real = real_at(way.index);
+		way.method = real ? real->method : 0;
+		way.port = chosen & KEEPS_PORT || !real ? p->flow.destination_port : real->port;
 		kind = REQUEST;
 	}
 	if (is_first_fragment(p))

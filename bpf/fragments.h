@@ -21,9 +21,9 @@ struct way {
 	__be32 vip;  /* of a reply: where it is to come from */
 	__be16 vip_port;
 	__u8 method; /* of a request */
-	__u8 own_port; /* of a request: 1: it goes to the port that its client called */
 	__u8 kind;
-	__u8 reserved[3];
+	__be16 port; /* of the real server, for a request */
+	__u8 reserved[2];
 	__u32 since; /* clock: of a datagram's first fragment */
 };
 

@@ -52,13 +52,76 @@ static __always_inline bool assures(const struct packet *p, __u8 state, bool is_
 	}
 }
 
-/* What nearly all packets are: within the clock's unit, data of an established connection. */
+/*
+ * What nearly all packets are: within the clock's unit, data of an established connection, or a
+ * datagram.
+ */
 static __always_inline bool changes_nothing(__u64 control, const struct packet *p, bool is_reply)
 {
-	const __u64 want = (__u64)TCP_ESTABLISHED << STATE_SHIFT | (__u64)p->now << SEEN_SHIFT;
+	const __u64 seen = (__u64)p->now << SEEN_SHIFT;
 
-	return p->event == EVENT_ACK && (control & (STATE_MASK | SEEN_MASK)) == want &&
-	       p->flow.protocol == IPPROTO_TCP && !(is_reply && (control & NO_OUTPUT));
+	if (is_reply && (control & NO_OUTPUT))
+		return false;
+	if (p->flow.protocol == IPPROTO_UDP)
+		return (control & SEEN_MASK) == seen && !(is_reply && (control & CONTROLLED));
+	return p->event == EVENT_ACK && p->flow.protocol == IPPROTO_TCP &&
+	       (control & (STATE_MASK | SEEN_MASK)) ==
+		       ((__u64)TCP_ESTABLISHED << STATE_SHIFT | seen);
+}
+
+/* The control word that a packet makes of another. */
+static __always_inline __u64 next_control(const struct packet *p, __u64 control, bool is_reply)
+{
+	__u64 kept = control & ~(SEEN_MASK | STATE_MASK | ACTIVE);
+	__u8 column = IN, state;
+
+	if (is_reply) {
+		column = OUT;
+		kept &= ~NO_OUTPUT;
+	} else if (control & NO_OUTPUT) {
+		column = IN_ONLY;
+	}
+	state = next_state(p, column, state_of(control));
+	if (is_active(p, state))
+		kept |= ACTIVE;
+	return kept | (__u64)state << STATE_SHIFT | (__u64)p->now << SEEN_SHIFT;
+}
+
+/*
+ * A packet that may change its connection, whose word was `control`. 0: the connection died under
+ * us. Global: the road of nearly all packets goes past it.
+ */
+__attribute__((noinline)) int move_on(struct connection *c, const struct packet *p, __u64 control,
+				      bool is_reply)
+{
+	__u32 real;
+
+	if (!c || !p)
+		return 0;
+	real = READ_ONCE(c->real);
+	for (__u32 i = 0; i < TOUCH_TRIES; i++) {
+		__u64 next = next_control(p, control, is_reply), seen_by_others;
+
+		if (next == control) {
+			seen_by_others = READ_ONCE(c->control);
+		} else {
+			seen_by_others = CAS(&c->control, control, next);
+			if (seen_by_others == control && ((next ^ control) & ACTIVE))
+				add_to_counts(real,
+					      next & ACTIVE ? ONE_ACTIVE - ONE_INACTIVE :
+							      ONE_INACTIVE - ONE_ACTIVE,
+					      MOVE);
+		}
+		if (seen_by_others == control) {
+			if ((next & CONTROLLED) && assures(p, state_of(next), is_reply))
+				assure(READ_ONCE(c->word));
+			return 1;
+		}
+		if ((seen_by_others ^ control) & (GENERATION_MASK | PHASE_MASK))
+			return 0;
+		control = seen_by_others;
+	}
+	return 1; /* four times overtaken by other packets of this connection: they touched it */
 }
 
 /*
@@ -68,45 +131,9 @@ static __always_inline bool changes_nothing(__u64 control, const struct packet *
 static __always_inline bool touch(struct found *f, const struct packet *p, bool is_reply,
 				  __u32 *real)
 {
-	__u64 control = f->control;
-
 	*real = READ_ONCE(f->slot->real);
 	barrier();
-	if (changes_nothing(control, p, is_reply) && READ_ONCE(f->slot->control) == control)
+	if (changes_nothing(f->control, p, is_reply) && READ_ONCE(f->slot->control) == f->control)
 		return true;
-	for (__u32 i = 0; i < TOUCH_TRIES; i++) {
-		__u64 kept = control & ~(SEEN_MASK | STATE_MASK | ACTIVE);
-		__u64 next, seen_by_others;
-		__u8 column = IN, state;
-
-		if (is_reply) {
-			column = OUT;
-			kept &= ~NO_OUTPUT;
-		} else if (control & NO_OUTPUT) {
-			column = IN_ONLY;
-		}
-		state = next_state(p, column, state_of(control));
-		next = kept | (__u64)state << STATE_SHIFT | (__u64)p->now << SEEN_SHIFT;
-		if (is_active(p, state))
-			next |= ACTIVE;
-		if (next == control) {
-			seen_by_others = READ_ONCE(f->slot->control);
-		} else {
-			seen_by_others = CAS(&f->slot->control, control, next);
-			if (seen_by_others == control && ((next ^ control) & ACTIVE))
-				add_to_counts(*real,
-					      next & ACTIVE ? ONE_ACTIVE - ONE_INACTIVE :
-							      ONE_INACTIVE - ONE_ACTIVE,
-					      MOVE);
-		}
-		if (seen_by_others == control) {
-			if ((control & CONTROLLED) && assures(p, state, is_reply))
-				assure(READ_ONCE(f->slot->word));
-			return true;
-		}
-		if ((seen_by_others ^ control) & (GENERATION_MASK | PHASE_MASK))
-			return false;
-		control = seen_by_others;
-	}
-	return true; /* four times overtaken by other packets of this connection: they touched it */
+	return move_on(f->slot, p, f->control, is_reply);
 }

@@ -104,7 +104,7 @@ static __always_inline __u8 sctp_event_of(const struct sctp_head *sctp, const vo
 		if ((const void *)(second + 1) <= end && *second == CHUNK_ABORT)
 			return SCTP_EVENT_ABORT;
 	}
-	return sctp->type < 16 ? sctp_event[sctp->type & 15] : SCTP_EVENT_DATA;
+	return sctp->type < 16 ? SCTP_EVENTS >> 4 * sctp->type & 15 : SCTP_EVENT_DATA;
 }
 
 /* Ports and what TCP or SCTP say, from its first byte on. False: cut off, or another protocol. */

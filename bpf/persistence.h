@@ -11,16 +11,13 @@
 #include "insert.h"
 #include "service.h"
 
-#define TABLE_FULL (-3)
-#define TABLE_BUSY (-4)
-
 /* What a template is called (spec ipvs 5.1): by a mark, a port, or a whole address. */
 static __always_inline void name_template(const struct service *service, const struct packet *p,
 					  struct flow *name)
 {
+	*name = (struct flow){ .is_template = 1 };
 	name->source.half[0] = p->flow.source.half[0] & service->mask.half[0];
 	name->source.half[1] = p->flow.source.half[1] & service->mask.half[1];
-	name->is_template = 1;
 	if (service->key.mark) {
 		name->destination = mapped(bpf_htonl(service->key.mark));
 		return;
@@ -39,23 +36,27 @@ static __always_inline bool is_usable(const struct settings *s, const struct rea
 }
 
 /*
- * The template of a client's network: a handle, or -1. One that is of no use any more is disabled:
- * nobody finds it again, it ages.
+ * The template of a client's network: a handle, or -1; then *n is called as a new one would be. One
+ * that is of no use any more is disabled: nobody finds it again, it ages.
  */
-__attribute__((noinline)) long find_template(const struct packet *p, __u32 service_index)
+__attribute__((noinline)) long find_template(const struct packet *p, __u32 service_index,
+					     struct newcomer *n)
 {
 	const struct service *service = service_at(service_index);
 	struct settings *s = the_settings();
-	struct flow name = {};
 	struct connection *t;
 	__u64 control = 0;
 	long where;
 
-	if (!p || !s || !service)
+	if (!p || !s || !service || !n)
 		return -1;
-	name_template(service, p, &name);
-	where = look_everywhere(s, &name, template_hash(s, &name), SIDE_VIP, tables_in_use(s),
-				&control);
+	name_template(service, p, &n->flow);
+	n->hash = template_hash(s, &n->flow);
+	n->word = SEARCH_AGAIN;
+	n->tables = 0;
+	n->own = service->timeout ?: 1;
+	n->bits = TEMPLATE;
+	where = look_everywhere(s, &n->flow, n->hash, SIDE_VIP, tables_in_use(s), &control);
 	t = where < 0 ? 0 : slot_at(where);
 	if (!t)
 		return -1;
@@ -66,51 +67,15 @@ __attribute__((noinline)) long find_template(const struct packet *p, __u32 servi
 	return -1;
 }
 
-/* A template for the real server that was chosen: its handle, TABLE_FULL or TABLE_BUSY. */
-__attribute__((noinline)) long make_template(const struct packet *p, __u32 service_index,
-					     __u32 chosen)
+/* The handle of a template that insert() made or found. */
+static __always_inline long inserted_template(const struct newcomer *n, long inserted)
 {
-	const struct service *service = service_at(service_index);
-	struct settings *s = the_settings();
-	struct found there = {};
-	struct flow name = {};
-	struct newcomer new = {
-		.flow = &name,
-		.bits = TEMPLATE,
-		.word = SEARCH_AGAIN,
-		.real = chosen,
-	};
+	struct connection *t;
 
-	if (!p || !s || !service)
-		return TABLE_FULL;
-	name_template(service, p, &name);
-	new.hash = template_hash(s, &name);
-	new.own = service->timeout ?: 1;
-	switch (create(s, &new, &there)) {
-	case INSERTED:
-		if (!there.slot)
-			return TABLE_BUSY;
-		there.control = READ_ONCE(there.slot->control);
-		return handle_of(there.where, there.control);
-	case EXISTS:
-		return handle_of(there.where, there.control);
-	case NO_PLACE:
-		return TABLE_FULL;
-	default:
-		return TABLE_BUSY;
-	}
-}
-
-/* Makes room for the template of a packet's client, as evict(). */
-__attribute__((noinline)) int evict_for_template(const struct packet *p, __u32 service_index)
-{
-	const struct service *service = service_at(service_index);
-	struct flow name = {};
-
-	if (!p || !service)
-		return 0;
-	name_template(service, p, &name);
-	return evict(&name, true);
+	if (inserted == EXISTS)
+		return handle_of(n->where, n->control);
+	t = slot_at(n->where);
+	return t ? handle_of(n->where, READ_ONCE(t->control)) : -1;
 }
 
 /* The real server that a template leads to. */

@@ -8,6 +8,7 @@
  */
 #include "common.h"
 
+#include "estimate.h"
 #include "life.h"
 
 char _license[] SEC("license") = "GPL";
@@ -90,14 +91,29 @@ static long sweep_bucket(__u32 nr, struct slice *slice)
 	return 0;
 }
 
+/* secure_tcp 1 and 2 are one: by itself, it is in force while there is more than room for. */
+static __always_inline void judge_room(struct settings *s, const struct sweeper_report *r)
+{
+	__u64 live = 0;
+
+	for (__u32 i = 0; i < TABLES * SEGMENTS; i++)
+		live += r->segment[i];
+	if (live > s->limit)
+		CAS(&s->secure_tcp, 1, 2);
+	else
+		CAS(&s->secure_tcp, 2, 1);
+}
+
 /* What a segment held counts until it is swept again. */
-static __always_inline void close_segment(struct sweeper_report *r, __u32 table, __u32 segment)
+static __always_inline void close_segment(struct settings *s, struct sweeper_report *r,
+					  __u32 table, __u32 segment)
 {
 	r->segment[table * SEGMENTS + segment % SEGMENTS] = r->counted[table];
 	r->counted[table] = 0;
+	judge_room(s, r);
 }
 
-static __always_inline void sweep_slice(const struct settings *s, struct sweeper_report *r,
+static __always_inline void sweep_slice(struct settings *s, struct sweeper_report *r,
 					__u32 table)
 {
 	__u32 buckets = s->buckets[table], length = buckets / TICKS_A_SECOND;
@@ -117,7 +133,7 @@ static __always_inline void sweep_slice(const struct settings *s, struct sweeper
 	r->counted[table] += slice.live;
 	r->expired += slice.expired;
 	if (next % of_segment == 0)
-		close_segment(r, table, slice.first / of_segment);
+		close_segment(s, r, table, slice.first / of_segment);
 	if (next >= buckets) {
 		next = 0;
 		r->rounds[table]++;
@@ -153,6 +169,7 @@ static int tick(void *map, __u32 *key, struct sweeper *w)
 	for (__u32 table = 0; table < TABLES; table++)
 		if (is_searched(tables_in_use(s), table))
 			sweep_slice(s, report, table);
+	estimate(s, report, began_ns);
 	note_clocks(report);
 	note_price(report, began_ns);
 	report->ticks++;
