@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from onevip.config import directives as d
 from onevip.config.directives import Directive, Given
 from onevip.config.names import PORT_OF_SERVICE, SERVICE_OF_PORT, SERVICES, to_port
+from onevip.config.options import options as section_options
 from onevip.config.place import Place
 from onevip.config.servers import FallbackLine, RealLine
 from onevip.model import (
@@ -30,8 +32,16 @@ DEFAULT_NEGOTIATE_TIMEOUT_S = 30
 DEFAULT_CHECK_INTERVAL_S = 10
 
 
-def head(place: Place) -> tuple[str, str]:
-    """(host, port), both as written after `virtual=`."""
+class Head(NamedTuple):
+    """What stands after `virtual=`: host and port as written, or else a firewall mark."""
+
+    host: str = ""
+    port: str = ""
+    mark: int = 0
+
+
+def head(place: Place) -> Head:
+    """The head of a section. Raises ConfigError."""
     parts = place.line.directive()
     value = parts[1] if parts else ""
     if parts and parts[0] == "virtual6":
@@ -40,24 +50,32 @@ def head(place: Place) -> tuple[str, str]:
         raise place.error('cannot specify an IPv6 address here. please use "virtual6" instead.')
     match = _ADDRESS_AND_PORT.match(value)  # what follows the port is ignored
     if match:
-        return match[1], match[2]
-    mark = _FIREWALL_MARK.match(value)
-    if mark is None:
+        return Head(host=match[1], port=match[2])
+    match = _FIREWALL_MARK.match(value)
+    if match is None:
         raise place.error("invalid address for virtual server")
-    raise place.not_yet(
-        f"a virtual service by firewall mark ({mark[1]})",
-        "an address needs its port, as in virtual=192.0.2.1:80" if mark[2] else "",
-    )
+    mark = int(match[1][:11])
+    if not 0 < mark < 2**32:
+        raise place.error(f"firewall mark {match[1]} is not in 1..{2**32 - 1}")
+    if match[2]:
+        place.warn(
+            f"{value} has no port, so it is no address but firewall mark {mark}, as in ldirectord:"
+            " an address needs its port, as in virtual=192.0.2.1:80"
+        )
+    return Head(mark=mark)
 
 
-def service(place: Place, address: tuple[str, str], given: Given) -> ConfiguredService:
+def service(place: Place, head: Head, given: Given) -> ConfiguredService:
     """The service that a section describes. Raises ConfigError."""
-    key = _key(place, address, given)
-    if key.port == 0:
-        raise place.not_yet("port 0 (all ports)", "it needs persistence")
+    key = ServiceKey.of_mark(head.mark) if head.mark else _key(place, head, given)
+    scheduler = given.get(d.SCHEDULER) or "wrr"
+    options = section_options(key, scheduler, given)
+    if not key.mark and key.port == 0 and not options.persistent_s:
+        raise place.error("port 0 (all ports) needs persistence", "as in persistent=600")
     return ConfiguredService(
         key=key,
-        scheduler=given.get(d.SCHEDULER) or "wrr",
+        scheduler=scheduler,
+        options=options,
         real_servers=_real_servers(place, key, given),
         fallback=_fallback(key, given.either(d.FALLBACK)),
         quiescent=given.either(d.QUIESCENT) is True,
@@ -72,8 +90,8 @@ def check_interval_s(given: Given) -> float:
     return float(DEFAULT_CHECK_INTERVAL_S if interval is None else interval)
 
 
-def _key(place: Place, address: tuple[str, str], given: Given) -> ServiceKey:
-    host, port_text = address
+def _key(place: Place, head: Head, given: Given) -> ServiceKey:
+    host, port_text, _ = head
     protocol = given.get(d.PROTOCOL) or ("udp" if port_text in ("53", "domain") else "tcp")
     vip = place.source.resolve(host)
     port = to_port(port_text, protocol, place.source.port_of)
@@ -86,13 +104,17 @@ def _key(place: Place, address: tuple[str, str], given: Given) -> ServiceKey:
 def _fallback(key: ServiceKey, line: FallbackLine | None) -> RealServer | None:
     if line is None:
         return None
-    port = line.port(key.protocol.name.lower()) or key.port
+    # A mark has no protocol: then a named port is TCP's.
+    port = line.port("udp" if key.protocol is Protocol.UDP else "tcp") or key.port
     return RealServer(line.address, _table_port(key, port, line.method), line.method, weight=1)
 
 
 def _table_port(key: ServiceKey, port: int, method: ForwardingMethod) -> int:
-    """gate and ipip deliver the packet as it came: IPVS stores the virtual port (spec §5.2)."""
-    return port if method is ForwardingMethod.MASQ else key.port
+    """gate and ipip deliver the packet as it came: IPVS stores the virtual port (spec §5.2).
+
+    A firewall mark has none: then the port stays as it was given.
+    """
+    return port if key.mark or method is ForwardingMethod.MASQ else key.port
 
 
 def _real_servers(place: Place, key: ServiceKey, given: Given) -> tuple[ConfiguredRealServer, ...]:
@@ -100,6 +122,8 @@ def _real_servers(place: Place, key: ServiceKey, given: Given) -> tuple[Configur
     found: dict[object, ConfiguredRealServer] = {}
     for line in given.real_lines:
         check_port = _check_port(key, line, given, service_name)
+        if check_port == 0 and check_type is CheckType.CONNECT:
+            line.place.warn("there is no port to connect to, so it counts as down: give checkport")
         for address in line.addresses:
             port = _table_port(key, line.port or key.port, line.method)
             if line.port and port != line.port:
@@ -136,7 +160,7 @@ def _check_port(key: ServiceKey, line: RealLine, given: Given, service_name: str
     if port:
         return port
     port = PORT_OF_SERVICE.get(service_name, key.port)
-    if port != key.port:
+    if key.port and port != key.port:
         line.place.warn(
             f"neither the real server nor checkport gives a port: checks go to port {port} of "
             f"service={service_name}, connections to port {key.port}"
