@@ -266,6 +266,29 @@ def test_request_and_receive_of_a_real_server_come_before_those_of_the_section(
 
 
 @pytest.mark.parametrize(
+    ("real", "upper", "lower"),
+    [
+        ("10.0.0.2:80 gate", 0, 0),
+        ("10.0.0.2:80 gate l:5 u:10", 10, 5),
+        ('10.0.0.2:80 gate 2 "a","b" l:5  u:10', 10, 5),
+        ("10.0.0.2->10.0.0.3:80 masq 1 u:2147483647", 2**31 - 1, 0),
+        ("10.0.0.2:80 gate 1 l:0 u:0", 0, 0),
+    ],
+)
+def test_thresholds_of_a_real_server(real, upper, lower):
+    configuration = read(section(real=real))
+    for server in configuration.services[0].real_servers:
+        assert (server.real.upper_threshold, server.real.lower_threshold) == (upper, lower)
+    assert configuration.warnings == ()
+
+
+def test_what_stands_before_a_threshold_is_dropped_but_not_silently():
+    configuration = read(section(real="10.0.0.2:80 gate heavy u:9"))
+    assert configuration.services[0].real_servers[0].real.upper_threshold == 9
+    assert configuration.warnings == ("lb.cf:2: 'heavy' before u:9 means nothing and is ignored",)
+
+
+@pytest.mark.parametrize(
     ("real", "message"),
     [
         ("10.0.0.2:80 nat", "forward method must be gate, masq or ipip"),
@@ -275,7 +298,11 @@ def test_request_and_receive_of_a_real_server_come_before_those_of_the_section(
         ("10.0.0.2:80 gate -1", 'Invalid real server line, around " -1"'),
         ('10.0.0.2:80 gate 1 "a" , "b"', 'Invalid real server line, around " "a" , "b""'),
         ("10.0.0.2:80 gate 65536", "weight 65536 is more than 65535"),
-        ("10.0.0.2:80 gate 1 l:5 u:9", "a connection threshold (l:, u:) is not supported yet"),
+        ("10.0.0.2:80 gate l:5", "lower threshold l:5 is above the upper one, u:0"),
+        ("10.0.0.2:80 gate 1 u:9 l:5", "lower threshold l:5 is above the upper one, u:0"),
+        ("10.0.0.2:80 gate u:2147483648", "threshold u:2147483648 is more than 2147483647"),
+        ('10.0.0.2:80 gate "a","b"u:9', 'Invalid real server line, around "u:9"'),
+        ("10.0.0.2:80 gate u:9 heavy", 'Invalid real server line, around " heavy"'),
         ("[2001:db8::2]:80 masq", "an IPv6 real server is not supported yet"),
         (
             "10.0.0.9->10.0.0.2:80 gate",

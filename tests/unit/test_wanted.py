@@ -42,6 +42,17 @@ def server(number: int, weight: int = 2) -> ConfiguredRealServer:
 ONE, TWO = server(1), server(2)
 
 
+def test_a_quiescent_server_keeps_its_thresholds():
+    real = replace(ONE.real, upper_threshold=100, lower_threshold=50)
+    service = ConfiguredService(WEB, "wrr", (replace(ONE, real=real),), None, quiescent=True)
+    (row,) = (
+        wanted(Configuration("lb.cf", (service,)), {ONE.check: DOWN}, Table.of())
+        .get(WEB)
+        .real_servers
+    )
+    assert row == replace(real, weight=0)
+
+
 def table(
     *verdicts: Verdict,
     quiescent: bool = True,

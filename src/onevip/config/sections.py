@@ -131,7 +131,14 @@ def _real_servers(place: Place, key: ServiceKey, given: Given) -> tuple[Configur
                     f"{line.method.name.lower()} cannot change the port: the table holds "
                     f"{address}:{port} instead of {address}:{line.port}"
                 )
-            real = RealServer(address, port, line.method, line.weight)
+            real = RealServer(
+                address,
+                port,
+                line.method,
+                line.weight,
+                line.upper_threshold,
+                line.lower_threshold,
+            )
             if real.key in found:
                 line.place.warn(f"{real.key} stands twice in {key}: this line is the one used")
             check = _check(check_type, address, check_port, line, given)
