@@ -6,8 +6,10 @@ import stat
 from pathlib import Path
 
 from onevip.config import directives as d
+from onevip.config import head as heads
 from onevip.config import names, sections
 from onevip.config.directives import Given
+from onevip.config.head import Head
 from onevip.config.lines import Section, split
 from onevip.config.names import PortOf, Resolve
 from onevip.config.place import Place, Source
@@ -41,13 +43,13 @@ def parse(
     """
     source = Source(file, resolve, port_of)
     globally = Given()
-    read: list[tuple[Section, Place, sections.Head, Given]] = []
+    read: list[tuple[Section, Place, Head, Given]] = []
     for part in split(text):
         if not isinstance(part, Section):
             globally.take(Place(source, part, in_section=False))
             continue
         place = Place(source, part.head, in_section=False)
-        head = sections.head(place)
+        head = heads.read(place)
         given = Given(globally)
         for line in part.body:
             given.take(Place(source, line, in_section=True, of_mark=head.mark > 0))

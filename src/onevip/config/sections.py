@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import NamedTuple
 
 from onevip.config import directives as d
 from onevip.config.directives import Directive, Given
-from onevip.config.names import PORT_OF_SERVICE, SERVICE_OF_PORT, SERVICES, to_port
+from onevip.config.head import Head
+from onevip.config.names import PORT_OF_SERVICE, SERVICE_OF_PORT, SERVICES
 from onevip.config.options import options as section_options
 from onevip.config.place import Place
 from onevip.config.servers import FallbackLine, RealLine
@@ -24,50 +23,14 @@ from onevip.model import (
     ServiceKey,
 )
 
-_ADDRESS_AND_PORT = re.compile(r"([A-Za-z0-9_.+-]+):([A-Za-z0-9_.+-]+)")
-_FIREWALL_MARK = re.compile(r"([0-9]+)(\.?)")
-
 DEFAULT_CHECK_TIMEOUT_S = 5
 DEFAULT_NEGOTIATE_TIMEOUT_S = 30
 DEFAULT_CHECK_INTERVAL_S = 10
 
 
-class Head(NamedTuple):
-    """What stands after `virtual=`: host and port as written, or else a firewall mark."""
-
-    host: str = ""
-    port: str = ""
-    mark: int = 0
-
-
-def head(place: Place) -> Head:
-    """The head of a section. Raises ConfigError."""
-    parts = place.line.directive()
-    value = parts[1] if parts else ""
-    if parts and parts[0] == "virtual6":
-        raise place.not_yet("directive 'virtual6'")
-    if value.startswith("["):
-        raise place.error('cannot specify an IPv6 address here. please use "virtual6" instead.')
-    match = _ADDRESS_AND_PORT.match(value)  # what follows the port is ignored
-    if match:
-        return Head(host=match[1], port=match[2])
-    match = _FIREWALL_MARK.match(value)
-    if match is None:
-        raise place.error("invalid address for virtual server")
-    mark = int(match[1][:11])
-    if not 0 < mark < 2**32:
-        raise place.error(f"firewall mark {match[1]} is not in 1..{2**32 - 1}")
-    if match[2]:
-        place.warn(
-            f"{value} has no port, so it is no address but firewall mark {mark}, as in ldirectord:"
-            " an address needs its port, as in virtual=192.0.2.1:80"
-        )
-    return Head(mark=mark)
-
-
 def service(place: Place, head: Head, given: Given) -> ConfiguredService:
     """The service that a section describes. Raises ConfigError."""
-    key = ServiceKey.of_mark(head.mark) if head.mark else _key(place, head, given)
+    key = head.key(place, given.get(d.PROTOCOL))
     scheduler = given.get(d.SCHEDULER) or "wrr"
     options = section_options(key, scheduler, given)
     if not key.mark and key.port == 0 and not options.persistent_s:
@@ -88,17 +51,6 @@ def check_interval_s(given: Given) -> float:
     """Seconds from the start of one probe to the start of the next."""
     interval = given.either(d.CHECKINTERVAL)
     return float(DEFAULT_CHECK_INTERVAL_S if interval is None else interval)
-
-
-def _key(place: Place, head: Head, given: Given) -> ServiceKey:
-    host, port_text, _ = head
-    protocol = given.get(d.PROTOCOL) or ("udp" if port_text in ("53", "domain") else "tcp")
-    vip = place.source.resolve(host)
-    port = to_port(port_text, protocol, place.source.port_of)
-    if vip is None or port is None:
-        wrong = f"the host {host}" if vip is None else f"the {protocol} port {port_text}"
-        raise place.error("invalid address for virtual service", f"{wrong} is not known")
-    return ServiceKey(Protocol[protocol.upper()], vip, port)
 
 
 def _fallback(key: ServiceKey, line: FallbackLine | None) -> RealServer | None:
