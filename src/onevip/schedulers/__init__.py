@@ -4,6 +4,9 @@ Each scheduler is a file of its name. `ServerList` is what an engine carries rr'
 in; `rings` are the lookup tables of sh, dh and mh.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from onevip.schedulers.dh import DestinationHashing
 from onevip.schedulers.fo import FailOver
 from onevip.schedulers.lblc import LocalityLeastConnections
@@ -22,7 +25,8 @@ from onevip.schedulers.twos import PowerOfTwo
 from onevip.schedulers.wlc import WeightedLeastConnections
 from onevip.schedulers.wrr import WeightedRoundRobin
 
-BY_NAME = {
+#: What makes a service's scheduler, for the servers that it has already.
+BY_NAME: dict[str, Callable[[Sequence[Any]], Scheduler[Any]]] = {
     "rr": RoundRobin,
     "wrr": WeightedRoundRobin,
     "lc": LeastConnections,

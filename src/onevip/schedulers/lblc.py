@@ -26,7 +26,12 @@ class LocalityLeastConnections(Scheduler[S]):
     def choose(self, servers: Sequence[S], request: Request) -> S | None:
         lifetime_s = request.tunables["lblc_expiration"]
         known = self.cache.used(request.vip, request.now, lifetime_s)
-        if known and known.available and known.weight > 0 and not is_too_busy(known, servers):
+        if (
+            known is not None
+            and known.available
+            and known.weight > 0
+            and not is_too_busy(known, servers)
+        ):
             return known
         chosen = least_loaded(servers)
         if chosen is not None:
