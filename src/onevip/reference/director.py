@@ -35,7 +35,7 @@ from onevip.reference.packet import Decision, Packet, Verdict
 from onevip.reference.persistence import Templates, key_of, serves_own_port
 from onevip.reference.real_server import LiveRealServer
 from onevip.reference.services import FTP, FTP_DATA, LiveService, Services
-from onevip.schedulers import Request
+from onevip.schedulers.scheduler import Request
 
 
 class Director:

@@ -26,7 +26,8 @@ from onevip.reference.counters import Statistics
 from onevip.reference.packet import Packet
 from onevip.reference.real_server import LiveRealServer
 from onevip.reference.trash import Trash
-from onevip.schedulers import BY_NAME, Scheduler
+from onevip.schedulers.by_name import BY_NAME
+from onevip.schedulers.scheduler import Scheduler
 
 FTP, FTP_DATA = 21, 20
 FIRST_UNPRIVILEGED = 1024  # net.ipv4.ip_unprivileged_port_start
