@@ -144,10 +144,6 @@ class DataPlane:
         """Slots of connections, the current table first. For reading only."""
         return self.tables.open()
 
-    def template_timeout(self, real: int) -> int:
-        """Clock units that a persistence template of a real server's service lasts."""
-        return 0  # no service is persistent yet: there is no template
-
     @cached_property
     def real_counts(self) -> MappedArray:
         """One value in the kernel; here one for each real server."""
