@@ -86,6 +86,6 @@ class Detour:
             return False
         ruleset.remove()  # first: from now on nothing takes the detour
         pair.remove()
-        self._made.unlink()
         Doors(self._plane).follow()  # forgets them
+        self._made.unlink()
         return True
