@@ -41,9 +41,10 @@
 __attribute__((noinline)) long choose(const struct packet *p)
 {
 	struct settings *s = the_settings();
-	struct service *service = p && s ? find_service(s, p) : 0;
+	__u32 index = 0;
+	struct service *service = p && s ? find_service(s, p, &index) : 0;
 
-	return service ? schedule(service) : NOT_A_SERVICE;
+	return service ? schedule(service, index, p) : NOT_A_SERVICE;
 }
 
 /*

@@ -33,7 +33,7 @@ static __always_inline struct service *service_in_use(__u32 index)
 }
 
 static __always_inline struct service *find_service(const struct settings *s,
-						    const struct packet *p)
+						    const struct packet *p, __u32 *index)
 {
 	struct service_key key = { .vip = p->flow.destination,
 				   .port = p->flow.destination_port,
@@ -45,12 +45,14 @@ static __always_inline struct service *find_service(const struct settings *s,
 
 	if (!hints)
 		return 0;
-	service = service_in_use(READ_ONCE(hints->of[place]));
+	*index = READ_ONCE(hints->of[place]);
+	service = service_in_use(*index);
 	if (service && is_of(service, &key))
 		return service;
 	id = bpf_map_lookup_elem(&service_ids, &key);
 	if (!id)
 		return 0;
-	WRITE_ONCE(hints->of[place], *id);
-	return service_in_use(*id);
+	*index = *id;
+	WRITE_ONCE(hints->of[place], *index);
+	return service_in_use(*index);
 }

@@ -15,6 +15,11 @@ struct order {
 	__u32 chunks; /* change_and_check: how many the list has */
 	__u64 checked;
 	__u64 wrong;
+	struct address source; /* look: of the packet */
+	struct address destination;
+	__be16 source_port;
+	__u16 reserved;
+	__u32 now; /* in clock units */
 };
 
 MAP_ARRAY(orders, struct order, 1, BPF_F_MMAPABLE);
@@ -32,8 +37,16 @@ int look(struct __sk_buff *ctx)
 {
 	__u32 zero = 0;
 	struct service *service = bpf_map_lookup_elem(&services, &zero);
+	struct order *order = the_order();
+	struct packet p = {};
 
-	return service ? schedule(service) : -100;
+	if (!service || !order)
+		return -100;
+	p.flow.source = order->source;
+	p.flow.destination = order->destination;
+	p.flow.source_port = order->source_port;
+	p.now = order->now;
+	return schedule(service, 0, &p);
 }
 
 SEC("tc")
