@@ -212,6 +212,14 @@ class Writer(Rows):
             counts.set(slot, "overloaded", 0)
         self._write_route(slot, real.address)
 
+    def _end_estimate(self, index: int, slot: int) -> None:
+        """What it counted since the last estimate is the service's still."""
+        reals, services = self.plane.real_estimates, self.plane.service_estimates
+        now = self.plane.real_totals.total(slot)
+        for name, value in zip(TOTALS, now, strict=True):
+            counted = value - reals.get(slot, f"last.{name}")
+            services.set(index, f"now.{name}", (services.get(index, f"now.{name}") + counted) & U64)
+
     def _begin_estimate(self, slot: int) -> None:
         """From now on, and from rates of 0."""
         estimates, now = self.plane.real_estimates, self.plane.real_totals.total(slot)
@@ -226,6 +234,7 @@ class Writer(Rows):
         self._publish(index, listed.with_removed(slot))
         self._move_totals(index, slot, 1)
         self._leave(slot)
+        self._end_estimate(index, slot)
 
     def _known_slot(self, listed: ServerList, key: RealServerKey, service: ServiceKey) -> int:
         slot = self._slot_of(listed, key)
