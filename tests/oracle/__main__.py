@@ -1,0 +1,81 @@
+"""`python -m oracle [--door tc|xdp] [DIR]`: are our choices and counters those of the kernel?
+
+Replays every *.json of a directory of recordings, one line a file; steps count from 0, as in the
+file. Exit status 0 when all were equal, 1 when not, 2 when there is no directory. Runs in a network
+namespace of its own, which is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from onevip.engines.bpf import BpfEngine, loader, pins
+from onevip.lab.cluster import interruptible, uninterrupted
+from onevip.model import OnevipError
+from oracle.recording import MalformedRecording, read
+from oracle.replay import Difference, replayed
+from packet.network import director_namespace
+from packet.wire import Director
+
+BESIDE = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "oracle"
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="oracle", description=__doc__)
+    parser.add_argument("--door", choices=("tc", "xdp"), default="tc")
+    parser.add_argument("directory", nargs="?", type=Path)
+    options = parser.parse_args(argv)
+    directory = options.directory or BESIDE
+    if not directory.is_dir():
+        print(
+            f"no recordings of the kernel's IPVS at {directory}: make oracle FIXTURES=DIR",
+            file=sys.stderr,
+        )
+        return 2
+    paths = sorted(directory.glob("*.json"))
+    try:
+        with interruptible(), _director(options.door) as director:
+            equal = sum(_is_equal(director, path) for path in paths)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OnevipError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{equal} of {len(paths)} equal")
+    return 0 if paths and equal == len(paths) else 1
+
+
+@contextmanager
+def _director(door: str) -> Iterator[Director]:
+    with director_namespace():
+        engine = BpfEngine()
+        try:
+            with pins.writer_lock() as base:
+                plane = loader.load(base)
+                loader.enable_lookups()
+            yield Director(engine, plane, door)
+        finally:
+            with uninterrupted():
+                engine.unload()
+
+
+def _is_equal(director: Director, path: Path) -> bool:
+    director.forget()
+    try:
+        print(f"{path.name}  equal, {replayed(director, read(path))}", flush=True)
+    except MalformedRecording as error:
+        print(f"{path.name}  DIFFERENT: {error}", flush=True)
+    except Difference as error:
+        print(f"{path.name}  DIFFERENT {error}", flush=True)
+    else:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
