@@ -8,6 +8,7 @@ namespace of its own, which is gone afterwards.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def main(argv: Sequence[str]) -> int:
         print(
             f"no recordings of the kernel's IPVS at {directory}: make oracle FIXTURES=DIR",
             file=sys.stderr,
+        )
+        return 2
+    if os.geteuid():
+        print(
+            "packets need CAP_BPF and a network namespace: run make oracle as root", file=sys.stderr
         )
         return 2
     paths = sorted(directory.glob("*.json"))
