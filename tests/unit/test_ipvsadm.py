@@ -10,7 +10,7 @@ import pytest
 
 from ipvsadm_fake import Ipvsadm
 from onevip.command.environment import Environment
-from onevip.command.ipvsadm import listing, main
+from onevip.command.ipvsadm import formats, main
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -26,9 +26,14 @@ from onevip.model import (
     Protocol,
     RealServer,
     RealServerKey,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
+    Timeouts,
+    VirtualService,
     Zero,
 )
+from onevip.model.service import SCHEDULERS
 
 VIP = IPv4Address("192.0.2.1")
 REAL = IPv4Address("198.51.100.7")
@@ -36,6 +41,7 @@ CLIENT, LOCAL, MAXIMUM = (
     IPv4Address(text) for text in ("10.0.0.2", "127.0.0.1", "255.255.255.255")
 )
 CLIENT6, VIP6, REAL6 = (IPv6Address(text) for text in ("fd00::2", "fd00::100", "fd01::10"))
+MARK_7 = IPv4Address(7)
 WEB = ServiceKey(Protocol.TCP, VIP, 80)
 DNS = ServiceKey(Protocol.UDP, VIP, 53)
 
@@ -92,6 +98,10 @@ def test_a_command_line_is_one_change(ipvsadm, command_line, change):
             AddRealServer(WEB, RealServer(REAL + 1, 80, ForwardingMethod.IPIP, 2**31 - 1)),
         ),
         (
+            "-a -t 192.0.2.1:80 -r 198.51.100.8 -i --tun-type ipip",
+            AddRealServer(WEB, RealServer(REAL + 1, 80, ForwardingMethod.IPIP, 1)),
+        ),
+        (
             "-a -t 192.0.2.1:80 -r 198.51.100.8:8080 -g -w 0",
             AddRealServer(WEB, RealServer(REAL + 1, 80, ForwardingMethod.GATE, 0)),
         ),
@@ -105,6 +115,122 @@ def test_a_command_line_is_one_change(ipvsadm, command_line, change):
 def test_a_command_line_edits_what_it_names(web, command_line, change):
     assert web(command_line) == ("", 0)
     assert web.engine.applied == [change]
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("-t 192.0.2.1:80 -p", ServiceOptions(persistent_s=360)),
+        ("-t 192.0.2.1:80 -p60", ServiceOptions(persistent_s=60)),
+        ("-t 192.0.2.1:80 --persistent=2678400", ServiceOptions(persistent_s=2678400)),
+        ("-t 192.0.2.1:80 -p -s rr", ServiceOptions(persistent_s=360)),
+        (
+            "-t 192.0.2.1:80 -p 60 -M 255.255.255.0",
+            ServiceOptions(persistent_s=60, netmask=IPv4Address("255.255.255.0")),
+        ),
+        ("-t 192.0.2.1:80 -p 60 -M 255.255.255.255", ServiceOptions(persistent_s=60)),
+        (
+            "-t 192.0.2.1:80 -p 60 -M 0.255.0.255",  # need not be a prefix
+            ServiceOptions(persistent_s=60, netmask=IPv4Address("0.255.0.255")),
+        ),
+        (
+            "-M 0.0.0.0 -p 60 -t 192.0.2.1:80",
+            ServiceOptions(persistent_s=60, netmask=IPv4Address(0)),
+        ),
+        ("-t 192.0.2.1:80 -b flag-1,flag-3", ServiceOptions(SchedulerFlag(0x28))),
+        ("-t 192.0.2.1:80 -b flag-2,flag-2", ServiceOptions(SchedulerFlag.FLAG_2)),
+        ("-t 192.0.2.1:80 -b sh-port -s sh", ServiceOptions(SchedulerFlag.PORT)),
+        (
+            "-t 192.0.2.1:80 -s mh -b mh-fallback,mh-port",
+            ServiceOptions(SchedulerFlag.FALLBACK | SchedulerFlag.PORT),
+        ),
+        ("-u 192.0.2.1:53 -o", ServiceOptions(one_packet=True)),
+        ("-f 7 --ops", ServiceOptions(one_packet=True)),
+    ],
+)
+def test_options_of_a_service(ipvsadm, words, options):
+    for command, kind in (("-A", AddService), ("-E", EditService)):
+        assert ipvsadm(f"{command} {words}") == ("", 0)
+        (change,) = ipvsadm.engine.applied[-1:]
+        assert (type(change), change.options) == (kind, options)
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("-f 7", ServiceKey.of_mark(7)),
+        ("--fwmark-service=4294967295", ServiceKey.of_mark(2**32 - 1)),
+        ("--sctp-service 192.0.2.1:5000", ServiceKey(Protocol.SCTP, VIP, 5000)),
+        ("-t 192.0.2.1:0 -p", ServiceKey(Protocol.TCP, VIP, 0)),
+        ("-u 192.0.2.1 -p", ServiceKey(Protocol.UDP, VIP, 0)),
+    ],
+)
+def test_a_service_is_named_by_a_mark_or_a_protocol_and_any_port(ipvsadm, words, key):
+    named = words.removesuffix(" -p")
+    assert ipvsadm(f"-A {words}") == ("", 0)
+    assert ipvsadm(f"-a {named} -r 198.51.100.7 -m") == ("", 0)
+    assert ipvsadm(f"-E {words} -s lc") == ("", 0)
+    assert ipvsadm(f"-Z {named}") == ("", 0)
+    assert ipvsadm(f"-Ln {named}")[1] == 0
+    assert ipvsadm(f"-d {named} -r 198.51.100.7") == ("", 0)
+    assert ipvsadm(f"-D {named}") == ("", 0)
+    real = RealServer(REAL, key.port, ForwardingMethod.MASQ)
+    assert [change.service for change in ipvsadm.engine.applied] == [key] * 6
+    assert ipvsadm.engine.applied[1] == AddRealServer(key, real)
+
+
+def test_a_real_server_of_a_mark_keeps_its_port(ipvsadm):
+    ipvsadm("-A -f 7")
+    assert ipvsadm("-a -f 7 -r 198.51.100.7:http -g") == ("", 0)
+    assert ipvsadm.engine.applied[-1] == AddRealServer(
+        ServiceKey.of_mark(7), RealServer(REAL, 80, ForwardingMethod.GATE)
+    )
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_is_known(ipvsadm, scheduler):
+    assert ipvsadm(f"-A -t 192.0.2.1:80 -s {scheduler}") == ("", 0)
+    assert f"TCP  192.0.2.1:80 {scheduler}\n" in ipvsadm("-Ln")[0]
+
+
+def test_an_empty_scheduler_name_is_wlc(ipvsadm):
+    assert main(["-A", "-t", "192.0.2.1:80", "-s", ""], environment_of(ipvsadm.engine)) == 0
+    assert ipvsadm.engine.applied == [AddService(WEB, "wlc")]
+
+
+def test_what_an_edit_omits_goes_back_to_its_default(ipvsadm):
+    ipvsadm("-A -t 192.0.2.1:80 -s sh -p 60 -M 255.255.255.0 -b sh-port")
+    ipvsadm("-a -t 192.0.2.1:80 -r 198.51.100.7 -m -w 3 -x 9 -y 4")
+    assert ipvsadm("-e -t 192.0.2.1:80 -r 198.51.100.7") == ("", 0)
+    assert ipvsadm("-E -t 192.0.2.1:80") == ("", 0)
+    assert ipvsadm.engine.table.get(WEB) == VirtualService(WEB, "wlc", (RealServer(REAL, 80),))
+
+
+@pytest.mark.parametrize(
+    ("words", "thresholds"),
+    [("-x 100 -y 50", (100, 50)), ("-x 2147483647", (2**31 - 1, 0)), ("-y 0", (0, 0))],
+)
+def test_thresholds(web, words, thresholds):
+    for command in ("-a", "-e"):
+        assert web(f"{command} -t 192.0.2.1:80 -r 198.51.100.8 -m {words}") == ("", 0)
+        real = web.engine.applied[-1].real
+        assert (real.upper_threshold, real.lower_threshold) == thresholds
+
+
+@pytest.mark.parametrize("words", ["-x 5 -y 9", "-y 1"])
+def test_a_lower_threshold_above_the_upper_one_is_out_of_range(web, words):
+    refused = ("Numerical result out of range\n", 255)
+    assert web(f"-a -t 192.0.2.1:80 -r 198.51.100.8 -m {words}") == refused
+    assert web(f"-e -t 192.0.2.1:80 -r 198.51.100.7 -m {words}") == refused
+    assert web.engine.applied == []
+
+
+def test_timeouts_are_set_and_a_zero_keeps_the_old_one(ipvsadm):
+    assert ipvsadm("-L --timeout") == ("Timeout (tcp tcpfin udp): 900 120 300\n", 0)
+    assert ipvsadm("--set 90 0 2678400") == ("", 0)
+    assert ipvsadm.engine.timeouts() == Timeouts(90, 120, 2678400)
+    assert ipvsadm("--set 0 12 0") == ("", 0)
+    assert ipvsadm("-Ln --timeout") == ("Timeout (tcp tcpfin udp): 90 12 2678400\n", 0)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +262,7 @@ def test_a_real_server_is_one_host(web, address):
     assert web.engine.applied == []
 
 
+SERVICE_CONFLICT = "conflicts with the 'service-address' option in the 'list' command"
 TRY = "Try `ipvsadm -h' or 'ipvsadm --help' for more information."
 
 
@@ -205,6 +332,44 @@ TRY = "Try `ipvsadm -h' or 'ipvsadm --help' for more information."
             2,
         ),
         ("--set 1 2", "--set option requires 3 timeout values", 2),
+        ("--set 1 2 3 4", "unexpected argument 4", 2),
+        ("--set 1 2678401 3", "invalid timeout value `2678401' specified", 2),
+        ("--set -1 2 3", "-1: unknown option", 255),
+        ("--set 1 2 3 -n", "Illegal 'numeric' option with the 'set' command", 2),
+        ("-A -t 192.0.2.1:80 -p 2678401", "invalid timeout value `2678401' specified", 2),
+        ("-A -f 4294967296", "invalid fwmark value `4294967296' specified", 2),
+        ("-A -f 7 -t 192.0.2.1:80", "multiple 'service-address' options specified", 2),
+        ("-A -t 192.0.2.1:80 -s sh -b mh-port", "incompatible scheduler flag `mh-port'", 2),
+        ("-A -t 192.0.2.1:80 -b flag-4", "invalid scheduler flag `flag-4'", 2),
+        (
+            "-A -t 192.0.2.1:80 -p -M 300.0.0.0",
+            "illegal virtual server persistent mask specified",
+            2,
+        ),
+        (
+            "-A --sctp-service 192.0.2.1:80 -o",
+            "One-Packet Scheduling is only for UDP virtual services",
+            2,
+        ),
+        ("-A -f 7 -w 2", "Illegal 'weight' option with the 'add-service' command", 2),
+        (
+            "-D -t 192.0.2.1:80 -p",
+            "Illegal 'persistent' option with the 'delete-service' command",
+            2,
+        ),
+        ("-a -t 192.0.2.1:80 -r 192.0.2.2 -x -1", "illegal u_threshold specified", 2),
+        ("-a -t 192.0.2.1:80 -r 192.0.2.2 -y 2147483648", "illegal l_threshold specified", 2),
+        (
+            "-a -t 192.0.2.1:80 -r 192.0.2.2 --tun-type ipip",
+            "Tunnel options conflict with forward method",
+            2,
+        ),
+        (
+            "-L -t 192.0.2.1:80 --timeout",
+            f"The option 'timeout' {SERVICE_CONFLICT}",
+            2,
+        ),
+        ("-L --timeout --rate", "options conflicts in the list command", 2),
         ("--start-daemon x", "illegal start-daemon parameter specified", 2),
         ("--stop-daemon x", "illegal start_daemon specified", 2),
     ],
@@ -219,16 +384,17 @@ def test_usage_errors_are_the_originals(ipvsadm, command_line, text, status):
     [
         ("-S -n", "-S (save)"),
         ("-R", "-R (restore)"),
-        ("--set 1 2 3", "--set"),
         ("--start-daemon master", "--start-daemon"),
-        ("-A -t 192.0.2.1:80 -p", "-p (persistent)"),
-        ("-A -t 192.0.2.1:80 -p 60", "-p (persistent)"),
-        ("-A -f 7", "-f (fwmark-service)"),
-        ("-A -u 192.0.2.1:53 -o", "-o (ops)"),
-        ("-A --sctp-service 192.0.2.1:80", "--sctp-service"),
+        ("--stop-daemon backup", "--stop-daemon"),
+        ("-L --daemon", "--daemon"),
+        ("-L --tun-info", "--tun-info"),
+        ("-A -u 192.0.2.1:5060 -p --pe sip", "--pe"),
+        ("-A -f 7 -6", "-6 (ipv6)"),
+        ("-A -f 7 -6 -p -M 64", "-6 (ipv6)"),
         ("-A -t [2001:db8::1]:80", "IPv6 (2001:db8::1)"),
-        ("-a -t 192.0.2.1:80 -r 192.0.2.2 -x 5", "-x (u-threshold)"),
-        ("-L --rate", "--rate"),
+        ("-a -t 192.0.2.1:80 -r [2001:db8::2]:80 -i", "IPv6 (2001:db8::2)"),
+        ("-a -t 192.0.2.1:80 -r 192.0.2.2 -i --tun-type gre", "--tun-type gre"),
+        ("-a -t 192.0.2.1:80 -r 192.0.2.2 -i --tun-type gue --tun-port 6080", "--tun-type gue"),
     ],
 )
 def test_what_is_missing_is_refused_by_name(ipvsadm, command_line, name):
@@ -268,6 +434,72 @@ def test_statistics_are_shortened_unless_exact(web):
     ) in exact
 
 
+def test_rates(web):
+    rates = {
+        "connections_rate": 99999999, "in_packets_rate": 10**8, "out_packets_rate": 3,
+        "in_bytes_rate": 10**9, "out_bytes_rate": 5,
+    }  # fmt: skip
+    for row in (None, RealServerKey(REAL, 80)):
+        web.engine.counters[WEB, row] = Counters(**rates)
+    shortened = web("-Ln --rate")[0].splitlines()[1:]
+    assert shortened == [
+        "Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS",
+        "  -> RemoteAddress:Port",
+        "TCP  192.0.2.1:80                 99999999  100000K        3    1000M        5",
+        # The first three columns of a real server are never shortened.
+        "  -> 198.51.100.7:80              99999999 100000000        3    1000M        5",
+    ]
+    assert web("-Ln --rate --exact")[0].splitlines()[3] == (
+        "TCP  192.0.2.1:80                 99999999 100000000        3 1000000000        5"
+    )
+
+
+def test_of_several_layouts_one_is_printed(web):
+    for words, layout in (
+        ("--rate --stats --thresholds", "--stats"),
+        ("--persistent-conn --thresholds --rate", "--rate"),
+        ("--persistent-conn --thresholds", "--thresholds"),
+    ):
+        assert web(f"-Ln {words}") == web(f"-Ln {layout}")
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        ("-t 192.0.2.1:80 -s rr -p 300", "TCP  192.0.2.1:80 rr persistent 300"),
+        (
+            "-t 192.0.2.1:0 -p -M 255.255.255.0",
+            "TCP  192.0.2.1:0 wlc persistent 360 mask 255.255.255.0",
+        ),
+        ("-t 192.0.2.1:80 -M 255.0.0.0", "TCP  192.0.2.1:80 wlc"),  # a mask of nothing
+        (
+            "-t 192.0.2.1:80 -s sh -b sh-port,sh-fallback",
+            "TCP  192.0.2.1:80 sh (sh-fallback,sh-port)",
+        ),
+        ("-t 192.0.2.1:80 -s mh -b flag-2", "TCP  192.0.2.1:80 mh (mh-port)"),
+        ("-t 192.0.2.1:80 -s sh -b flag-3", "TCP  192.0.2.1:80 sh ()"),  # as the original
+        ("-t 192.0.2.1:80 -s lc -b flag-3,flag-1", "TCP  192.0.2.1:80 lc (flag-1,flag-3)"),
+        ("-u 192.0.2.1:53 -o", "UDP  192.0.2.1:53 wlc ops"),
+        ("-u 192.0.2.1:53 -p 9 -o -b flag-1", "UDP  192.0.2.1:53 wlc (flag-1) persistent 9 ops"),
+        ("--sctp-service 192.0.2.1:99", "SCTP 192.0.2.1:99 wlc"),
+        ("-f 7 -p 60", "FWM  7 wlc persistent 60"),
+    ],
+)
+def test_a_service_is_listed_with_its_options(ipvsadm, words, row):
+    assert ipvsadm(f"-A {words}") == ("", 0)
+    for layout in ("", "--thresholds", "--persistent-conn"):
+        assert ipvsadm(f"-Ln {layout}")[0].splitlines()[3:] == [row]
+
+
+def test_services_by_mark_are_listed_last(ipvsadm):
+    for service in ("-f 8", "-t 192.0.2.1:80", "--sctp-service 10.0.0.1:80", "-f 7"):
+        ipvsadm(f"-A {service}")
+    ipvsadm("-a -f 7 -r 198.51.100.7")
+    services = [line.split()[1] for line in ipvsadm("-Ln")[0].splitlines()[3:]]
+    assert services == ["192.0.2.1:80", "10.0.0.1:80", "7", "198.51.100.7:0", "8"]
+    assert ipvsadm("-L -f 7")[0].startswith("Prot ")
+
+
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
@@ -283,7 +515,7 @@ def test_statistics_are_shortened_unless_exact(web):
     ],
 )
 def test_a_short_number_is_nine_columns(value, cell):
-    assert listing.short_number(value) == cell
+    assert formats.short_number(value) == cell
 
 
 def test_the_newest_real_server_stands_first_in_the_unsorted_listing(web):
@@ -314,6 +546,10 @@ def test_names_are_asked_for_without_n_and_cut(web, monkeypatch):
     lines = web("-L")[0].splitlines()
     assert lines[3] == "TCP  vip.example:http rr"
     assert lines[4] == "  -> a-very-long-name.example.net Masq    3      0          0         "
+
+
+def environment_of(engine) -> Environment:
+    return Environment(stdout=io.StringIO(), stderr=io.StringIO(), engine=lambda: engine)
 
 
 def test_help_and_version_need_no_engine():
@@ -350,6 +586,9 @@ CONNECTIONS = [
     Connection(Protocol.UDP, CLIENT, 48926, VIP, 53, REAL, 53, "UDP", 0),
     Connection(Protocol.TCP, CLIENT6, 43578, VIP6, 80, REAL6, 80, "TIME_WAIT", 360000),
     Connection(Protocol.TCP, LOCAL, 48926, LOCAL, 80, LOCAL, 80, "SYN_RECV", 59),
+    Connection(Protocol.SCTP, CLIENT, 9, VIP, 99, REAL, 99, "COOKIE", 10),
+    Connection(Protocol.IP, CLIENT, 0, MARK_7, 0, REAL, 0, "NONE", 48, template=True),
+    Connection(Protocol.TCP, CLIENT, 0, VIP, 65535, REAL, 65535, "ASSURED", 5, template=True),
 ]
 ROWS = """\
 TCP 01:51  ESTABLISHED 255.255.255.255:35378 255.255.255.255:65535 255.255.255.255:65535
@@ -357,6 +596,9 @@ TCP 120:00 TIME_WAIT   10.0.0.2:48926     192.0.2.1:80       198.51.100.7:80
 UDP 00:00  UDP         10.0.0.2:48926     192.0.2.1:53       198.51.100.7:53
 TCP 6000:00 TIME_WAIT   [fd00::2]:43578    [fd00::100]:80     [fd01::10]:80
 TCP 00:59  SYN_RECV    127.0.0.1:48926    127.0.0.1:80       127.0.0.1:80
+SCTP 00:10  COOKIE      10.0.0.2:9         192.0.2.1:99       198.51.100.7:99
+IP  00:48  NONE        10.0.0.2:0         0.0.0.7:0          198.51.100.7:0
+TCP 00:05  ASSURED     10.0.0.2:0         192.0.2.1:65535    198.51.100.7:65535
 """
 TITLES = """\
 IPVS connection entries
@@ -404,13 +646,13 @@ def test_connections_by_name(with_connections, monkeypatch):
     monkeypatch.setattr(socket, "getnameinfo", getnameinfo)
     printed, status = with_connections("-Lc")
     assert status == 0
-    assert printed.splitlines()[3:] == [
+    assert printed.splitlines()[3:7] == [
         "TCP 120:00 TIME_WAIT   10.0.0.2:48926     192.0.2.1:http     198.51.100.7:http",
         "UDP 00:00  UDP         10.0.0.2:48926     192.0.2.1:domain   198.51.100.7:domain",
         "TCP 6000:00 TIME_WAIT   [fd00::2]:43578    [fd00::100]:http   [fd01::10]:http",
         "TCP 00:59  SYN_RECV    localhost:48926    localhost:http     localhost:http",
     ]
-    assert len(asked) == 13  # 15 endpoints; 127.0.0.1:80 and the largest one stand there twice
+    assert len(asked) == 22  # 24 endpoints; 127.0.0.1:80 and the largest one stand there twice
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
     "ipvsadm": Command("onevip.command.ipvsadm", "main", "show and edit the table, as ipvsadm"),
     "connections": Command("onevip.command.connections", "main", "show who is connected to what"),
+    "sysctl": Command("onevip.command.sysctl", "main", "show and set tunables, as sysctl"),
     "real": Command("onevip.command.real", "main", "set up this host as a real server"),
     "director": Command("onevip.command.director", "main", "set up this host's VIP as director"),
     "attach": Command("onevip.command.attach", "main", "attach the data plane to interfaces"),

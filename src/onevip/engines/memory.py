@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from onevip.engines.base import EVERY_CONNECTION, LineFormat, Snapshot
+from onevip.engines.base import EVERY_CONNECTION, CountersByKey, LineFormat, Snapshot
 from onevip.engines.room import RoomReport
 from onevip.model import (
     AddService,
@@ -67,10 +67,14 @@ class RememberedConnections:
 
 
 class MemoryEngine(RememberedConnections):
-    """Holds a table as an engine does. `refusal` is raised by every change while it is set."""
+    """Holds a table as an engine does. `refusal` is raised by every change while it is set.
+
+    `counters` are those that were put in; what has none there has zeros.
+    """
 
     def __init__(self, table: Table | None = None) -> None:
         self.table = table or Table.of()
+        self.counters: CountersByKey = {}
         self.applied: list[Change] = []
         self.refusal: OnevipError | None = None
         self.set_to = Timeouts()
@@ -84,7 +88,8 @@ class MemoryEngine(RememberedConnections):
             raise UnknownService(f"{service} is not in the table")
         table = self.table if service is None else self.table.restricted_to([service])
         rows = [(s.key, real.key) for s in table for real in s.real_servers]
-        return Snapshot(table, dict.fromkeys([*((s.key, None) for s in table), *rows], Counters()))
+        keys = [*((s.key, None) for s in table), *rows]
+        return Snapshot(table, {key: self.counters.get(key, Counters()) for key in keys})
 
     def apply(self, changes: Iterable[Change]) -> None:
         for change in changes:
