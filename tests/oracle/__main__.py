@@ -19,6 +19,7 @@ from pathlib import Path
 from onevip.engines.bpf import BpfEngine, loader, pins
 from onevip.lab.cluster import uninterrupted
 from onevip.model import OnevipError
+from oracle.packets import Packets
 from oracle.recording import MalformedRecording, read
 from oracle.replay import Difference, replayed
 from packet.network import director_namespace
@@ -85,7 +86,7 @@ def _director(door: str) -> Iterator[Director]:
 def _is_equal(director: Director, path: Path) -> bool:
     director.forget()
     try:
-        print(f"{path.name}  equal, {replayed(director, read(path))}", flush=True)
+        print(f"{path.name}  equal, {replayed(Packets(director), read(path))}", flush=True)
     except MalformedRecording as error:
         print(f"{path.name}  DIFFERENT: {error}", flush=True)
     except Difference as error:

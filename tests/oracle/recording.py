@@ -96,9 +96,6 @@ class Recording:
             key.address, key.port, ForwardingMethod.MASQ, step.weight, step.upper, step.lower
         )
 
-    def mark_of(self, opening: Opening) -> int:
-        return self.service.mark if IPv4Address(opening.vip) in MARKED else 0
-
 
 def read(path: Path) -> Recording:
     """Raises MalformedRecording."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from oracle.packets import Packets
 from oracle.recording import read
 from oracle.replay import replayed
 from packet.network import NAMED
@@ -52,7 +53,7 @@ def test_a_recording_of_the_kernel(director: Director, name: str, seed: int) -> 
     path = FIXTURES / "oracle" / f"{name}.{seed}.json"
     if not path.exists():
         pytest.skip(f"no recordings of the kernel's IPVS at {FIXTURES}: set ONEVIP_FIXTURES")
-    replayed(director, read(path))
+    replayed(Packets(director), read(path))
 
 
 # `make oracle`.
