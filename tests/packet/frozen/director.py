@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from onevip.engines.bpf import BpfEngine, libbpf, loader, pins
+from onevip.engines.bpf import BpfEngine, libbpf, loader, pins, tables
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import Field, Shape
 from packet.objects import compile_object
 from packet.road import Road
 
 HERE = Path(__file__).parent
-CLOCK = Shape("frozen_clock", 16, {"jiffies": Field(0, "=Q"), "ns": Field(8, "=Q")})
+CLOCK = Shape(
+    "frozen_clock", 24, {"jiffies": Field(0, "=Q"), "ns": Field(8, "=Q"), "chance": Field(16, "=Q")}
+)
+HZ = 256  # no kernel's: whole seconds are whole clock units then, and nothing is rounded
+SLOTS = 2048  # the smallest connection table that a sweep can divide: a sweep costs little
 HASHES = (1, 9)  # BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH
-BEGIN_S = 1_000_000  # a clock of 0 would mean "never" here and there
+BEGIN_S = 2_000_000  # a clock of 0 would mean "never" here and there
 
 
 def compile_objects(target: Path) -> Path:
@@ -99,28 +103,39 @@ class FrozenDirector:
         self._clock.set(0, "jiffies", round(self.now_s * self._hz))
         self._clock.set(0, "ns", round(self.now_s * 10**9))
 
+    def draw_from(self, chance: int) -> None:
+        """What the programs draw from now on: `Chance` draws the same."""
+        self._clock.set(0, "chance", chance)
+
     def sweep(self) -> None:
         """What the sweeper does in a second: it looks at every connection once."""
         libbpf.run_program(self._sweep, bytes(64))
 
-    @property
-    def clock(self) -> int:
-        """Now in clock units."""
-        shift = self.plane.settings.get(0, "clock_shift")
-        return int(self._clock.get(0, "jiffies")) >> shift & 0xFFFFFF
 
-    @property
-    def unit_s(self) -> float:
-        """Seconds of a clock unit."""
-        return (1 << self.plane.settings.get(0, "clock_shift")) / self._hz
+class Chance:
+    """What the programs draw (clock.h), for others who must draw the same."""
+
+    def __init__(self, state: int) -> None:
+        self._state = state
+
+    def below(self, limit: int) -> int:
+        """A number below `limit`, as the programs make one of 32 bits."""
+        self._state = (self._state * 6364136223846793005 + 1442695040888963407) & (1 << 64) - 1
+        return (self._state >> 32) * limit >> 32
 
 
 @contextmanager
 def frozen_director(objects: Path) -> Iterator[FrozenDirector]:
     """One over `compile_objects`' objects, in the namespace that we are in; unloaded afterwards."""
-    with mock.patch.object(loader, "OBJECTS", objects):
+    with (
+        mock.patch.object(loader, "OBJECTS", objects),
+        mock.patch.object(tables, "FIRST_SLOTS", SLOTS),
+    ):
         engine = BpfEngine()
-        with pins.writer_lock() as base:
+        with (
+            pins.writer_lock() as base,
+            mock.patch.object(time, "clock_getres", return_value=1 / HZ),
+        ):
             plane = loader.load(base)
             loader.enable_lookups()
         director = FrozenDirector(engine, plane)
