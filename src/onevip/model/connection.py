@@ -9,20 +9,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 from onevip.model.service import Protocol, RealServerKey, ServiceKey, endpoint_text
+from onevip.model.states import MACHINES
 
-#: Names of states in the kernel's order, by protocol (spec ipvs §3.2 to §3.4).
+#: Names of states in the kernel's order, by protocol.
 STATES: dict[Protocol, tuple[str, ...]] = {
-    Protocol.TCP: (
-        "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE",
-        "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK",
-    ),
-    Protocol.UDP: ("UDP",),
-    Protocol.SCTP: (
-        "NONE", "INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED",
-        "ESTABLISHED", "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
-    ),
+    **{protocol: tuple(s.name for s in machine.states) for protocol, machine in MACHINES.items()},
     Protocol.IP: (),  # of templates by firewall mark only
-}  # fmt: skip
+}
 
 #: Those of a persistence template (spec ipvs §3.5).
 TEMPLATE_STATES = ("NONE", "ASSURED")

@@ -23,6 +23,7 @@ from onevip.engines.bpf.maps import Hash, MappedArray, PerCpuArray
 from onevip.engines.bpf.shapes import Limits, TcpState
 from onevip.engines.bpf.tables import Tables
 from onevip.model import TUNABLES, DataplaneError, Timeouts
+from onevip.model.states import SCTP, TCP, UDP, StateMachine
 
 OBJECTS = Path(__file__).parent / "objects"
 MINIMUM_KERNEL = (6, 1)
@@ -30,22 +31,6 @@ CLOCK_MONOTONIC_COARSE = 6  # its resolution is one jiffy: no need to measure HZ
 HOP_LIFETIME_S = 1.0
 SHORTEST_UNIT_S = 0.32
 LO_FORWARDING = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
-
-#: The kernel's timeouts in seconds (spec ipvs §3.2, §3.3).
-TCP_TIMEOUTS_S = {
-    TcpState.TCP_NONE: 2,
-    TcpState.TCP_ESTABLISHED: 900,
-    TcpState.TCP_SYN_SENT: 120,
-    TcpState.TCP_SYN_RECV: 60,
-    TcpState.TCP_FIN_WAIT: 120,
-    TcpState.TCP_TIME_WAIT: 120,
-    TcpState.TCP_CLOSE: 10,
-    TcpState.TCP_CLOSE_WAIT: 60,
-    TcpState.TCP_LAST_ACK: 30,
-    TcpState.TCP_LISTEN: 120,
-    TcpState.TCP_SYNACK: 120,
-}
-UDP_TIMEOUT_S = 300
 
 
 def object_path(name: str) -> Path:
@@ -80,6 +65,12 @@ def clock_units(seconds: float, hz: int) -> int:
 def unit_seconds(units: int, hz: int) -> int:
     """The seconds that `clock_units` was asked for: whole ones, 1 or more."""
     return max(1, round(units * (1 << clock_shift(hz)) / hz))
+
+
+def timeout_units(machine: StateMachine, hz: int) -> tuple[int, ...]:
+    """The timeouts of a protocol's states by number, sixteen of them."""
+    units = [clock_units(state.default_s, hz) for state in machine.states]
+    return (*units, *[0] * (16 - len(units)))
 
 
 class DataPlane:
@@ -352,9 +343,6 @@ def set_timeouts(plane: DataPlane, wanted: Timeouts) -> None:
 
 def _write_settings(settings: MappedArray) -> None:
     hz = round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
-    timeouts = [0] * 16
-    for state, seconds in TCP_TIMEOUTS_S.items():
-        timeouts[state] = clock_units(seconds, hz)
     settings.set(0, "shapes_version", Limits.SHAPES_VERSION)
     settings.set(0, "hz", hz)
     settings.set(0, "clock_shift", clock_shift(hz))
@@ -365,7 +353,8 @@ def _write_settings(settings: MappedArray) -> None:
     settings.set(0, "build", build_id())
     settings.set(0, "netns_cookie", namespace.cookie())
     settings.set(0, "hop_lifetime", clock_units(HOP_LIFETIME_S, hz))
-    settings.set(0, "udp_timeout", clock_units(UDP_TIMEOUT_S, hz))
-    settings.set_many(0, "tcp_timeout", tuple(timeouts))
+    settings.set(0, "udp_timeout", clock_units(UDP.states[0].default_s, hz))
+    settings.set_many(0, "tcp_timeout", timeout_units(TCP, hz))
+    settings.set_many(0, "sctp_timeout", timeout_units(SCTP, hz))
     settings.set(0, "reals_used", 0)
     settings.set(0, "next_chunk", 1)  # chunk 0 is the empty list
