@@ -84,7 +84,7 @@ def _filled(dice: random.Random) -> bytes:
         seen = NOW - dice.randrange(TIMEOUT) & CLOCK
         state = dice.choice(STATES)
         control = LIVE | ACTIVE * (state in (1, 3)) | state << STATE_SHIFT | seen << SEEN_SHIFT
-        control |= dice.getrandbits(28) << 12  # generation, tag
+        control |= dice.getrandbits(26) << 14  # generation, tag
         client = packed(CLIENT) if number < 10 else packed(IPv4Address(dice.getrandbits(32)))
         port, real = dice.randbytes(2), dice.randrange(REALS)
         start = at * SLOT_SIZE

@@ -43,6 +43,14 @@
 		__type(value, VALUE);                                                              \
 	} NAME SEC(".maps")
 
+#define barrier() asm volatile("" ::: "memory")
+#define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (READ_ONCE(x) = (value))
+#define CAS(where, old, new) __sync_val_compare_and_swap(where, old, new)
+
+/* Eight bytes of whatever they are. */
+typedef __u64 __attribute__((may_alias)) eight_bytes;
+
 /*
  * bpf_loop. A count of 32 bits may come in a register with anything above them, as the compiler
  * likes, but where the kernel inlines the loop it compares all 64 with its limit, and then does

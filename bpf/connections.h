@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * connections.h - the connection table: find, touch, release. insert.h makes connections.
+ * connections.h - the connection table: what lies in it, and find. life.h touches and ends
+ * connections, insert.h makes them.
  *
  * Buckets of 8 slots of one cache line each. A slot's control word says all that changes while
  * a connection lives; every change of it is one CAS, and only the winner of a CAS counts:
  *
- *   phase:2 | active:1 | away:1 | state:4 | flags:4 | generation:16 | tag:12 | seen:24
+ *   phase:2 | active:1 | away:1 | state:4 | flags:6 | generation:14 | tag:12 | seen:24
  *
  * FREE -> CLAIMED (only under the home bucket's insert lock, after searching again) -> filled by
  * plain stores -> counted -> LIVE -> ... -> FREE. A reader compares phase and tag, then the key.
@@ -18,7 +19,7 @@
  */
 #pragma once
 
-#include "maps.h"
+#include "counts.h"
 #include "states.h"
 
 #define PHASE_FREE 0ULL
@@ -32,9 +33,13 @@
 #define METHOD_SHIFT 8
 #define METHOD_MASK (3ULL << METHOD_SHIFT)
 #define NO_OUTPUT (1ULL << 10) /* replies are not seen here: column IN_ONLY */
-#define TEMPLATE (1ULL << 11)  /* of persistence; its client has no port */
-#define GENERATION_SHIFT 12
-#define GENERATION_MASK (0xffffULL << GENERATION_SHIFT)
+#define TEMPLATE_SHIFT 11
+#define TEMPLATE (1ULL << TEMPLATE_SHIFT)  /* of persistence; its client has no port */
+#define CONTROLLED (1ULL << 12) /* under a template, see persistence.h */
+#define OWN_PORT_SHIFT 13
+#define OWN_PORT (1ULL << OWN_PORT_SHIFT) /* goes to the port that its client called, not to its server's */
+#define GENERATION_SHIFT 14
+#define GENERATION_MASK (0x3fffULL << GENERATION_SHIFT)
 #define TAG_SHIFT 28
 #define TAG_MASK (0xfffULL << TAG_SHIFT)
 #define SEEN_SHIFT 40
@@ -47,18 +52,10 @@
 #define OVERFLOW_MASK 0xffffff00ULL
 #define ONE_VERSION (1ULL << 32) /* moves on whenever the lock is opened */
 #define CHOICES 3 /* buckets in which a connection may lie */
-#define TOUCH_TRIES 4
-
-#define ONE_ACTIVE (1ULL << 32)
-#define ONE_INACTIVE 1ULL
-
-#define barrier() asm volatile("" ::: "memory")
-#define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
-#define WRITE_ONCE(x, value) (READ_ONCE(x) = (value))
-#define CAS(where, old, new) __sync_val_compare_and_swap(where, old, new)
-
-/* Eight bytes of whatever they are. */
-typedef __u64 __attribute__((may_alias)) eight_bytes;
+/* The state of a template. */
+#define ASSURED (1ULL << STATE_SHIFT)	     /* one of its connections was established */
+#define DISABLED_SHIFT (STATE_SHIFT + 1)
+#define DISABLED (1ULL << DISABLED_SHIFT) /* never found again: it only ages */
 
 /* Which address of a connection the far end of a packet is compared with. */
 enum side { SIDE_VIP, SIDE_REAL };
@@ -80,11 +77,6 @@ static __always_inline struct settings *the_settings(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
-static __always_inline struct real *real_at(__u32 index)
-{
-	return bpf_map_lookup_elem(&reals, &index);
-}
-
 static __always_inline __u8 state_of(__u64 control)
 {
 	return (control & STATE_MASK) >> STATE_SHIFT;
@@ -96,9 +88,19 @@ static __always_inline __u8 method_of(__u64 control)
 }
 
 /* For how long a connection may be idle, in clock units. */
-static __always_inline __u32 timeout_of(const struct settings *s, __u8 protocol, __u64 control)
+static __always_inline __u32 timeout_of(const struct settings *s, const struct connection *c,
+					__u64 control)
 {
-	return protocol == IPPROTO_TCP ? s->tcp_timeout[state_of(control) & 15] : s->udp_timeout;
+	if (control & TEMPLATE)
+		return READ_ONCE(c->word) & CLOCK_MASK;
+	switch (c->protocol) {
+	case IPPROTO_TCP:
+		return s->tcp_timeout[state_of(control) & 15];
+	case IPPROTO_SCTP:
+		return s->sctp_timeout[state_of(control) & 15];
+	default:
+		return s->udp_timeout;
+	}
 }
 
 /* Clock units since a connection was seen; 0 for one that was seen after `now` was read. */
@@ -198,14 +200,21 @@ static __always_inline __u64 difference(const struct address *a, const struct ad
 	return (a->half[0] ^ b->half[0]) | (a->half[1] ^ b->half[1]);
 }
 
+/* 1 of a template that is never found again; that bit means something else of a connection. */
+static __always_inline __u64 is_disabled(__u64 control)
+{
+	return control >> TEMPLATE_SHIFT & control >> DISABLED_SHIFT & 1;
+}
+
 /* Without branches between the words: each would double what the verifier has to follow. */
 static __always_inline bool matches(const struct connection *c, const struct flow *f,
-				    enum side side)
+				    enum side side, __u64 control)
 {
 	const struct real *real;
+	__be16 port;
 
 	if (side == SIDE_VIP)
-		return !(difference(&c->client, &f->source) |
+		return !(is_disabled(control) | difference(&c->client, &f->source) |
 			 difference(&c->vip, &f->destination) |
 			 (*(const eight_bytes *)&c->client_port ^
 			  *(const eight_bytes *)&f->source_port));
@@ -213,8 +222,10 @@ static __always_inline bool matches(const struct connection *c, const struct flo
 	    (c->protocol ^ f->protocol))
 		return false;
 	real = real_at(READ_ONCE(c->real));
-	return real &&
-	       !(difference(&real->address, &f->source) | (real->port ^ f->source_port));
+	if (!real)
+		return false;
+	port = real->port ^ ((real->port ^ c->vip_port) & -(control >> OWN_PORT_SHIFT & 1));
+	return !(difference(&real->address, &f->source) | (port ^ f->source_port));
 }
 
 /*
@@ -234,7 +245,7 @@ static __always_inline struct connection *find_in(struct bucket *b, const struct
 		if ((*control & mask) != want)
 			continue;
 		barrier();
-		if (matches(c, f, side))
+		if (matches(c, f, side, *control))
 			return c;
 	}
 	return 0;
@@ -331,107 +342,4 @@ static __always_inline bool find(const struct settings *s, const struct flow *f,
 	found->table = table_of(where);
 	found->slot = where < 0 ? 0 : slot_at(where);
 	return found->slot;
-}
-
-static __always_inline struct all_real_counts *the_counts(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&real_counts, &zero);
-}
-
-/* First the counts, then the version: whoever reads the new version sees the new counts. */
-static __always_inline void add_to_counts(__u32 real_index, __u64 amount)
-{
-	struct all_real_counts *all = the_counts();
-	struct real_counts *real;
-	struct chunk *chunk;
-	__u32 nr;
-
-	if (!all)
-		return;
-	real = &all->of[real_index & (MAX_REALS - 1)];
-	__sync_fetch_and_add(&real->counts, amount);
-	nr = READ_ONCE(real->chunk);
-	if (!nr)
-		return;
-	chunk = bpf_map_lookup_elem(&chunks, &nr);
-	if (chunk)
-		__sync_fetch_and_add(&chunk->version, 1);
-}
-
-/*
- * Ends a connection whose word is still `f->control`. False: it has moved on meanwhile.
- * One that lies away from home finds its home again by its key, for the overflow count.
- */
-static __always_inline bool release(const struct settings *s, const struct found *f)
-{
-	struct connection *c = f->slot;
-	__u32 real = READ_ONCE(c->real);
-	struct bucket *home = 0;
-
-	if (f->control & AWAY)
-		home = home_of(s, hash_of_flow(s, (const struct flow *)&c->client, SIDE_VIP),
-			       f->table);
-	barrier();
-	if (CAS(&c->control, f->control, f->control & GENERATION_MASK) != f->control)
-		return false;
-	add_to_counts(real, f->control & ACTIVE ? -ONE_ACTIVE : -ONE_INACTIVE);
-	if (home)
-		__sync_fetch_and_add(&home->slot[0].word, -ONE_OVERFLOW);
-	return true;
-}
-
-/* What nearly all packets are: within the clock's unit, data of an established connection. */
-static __always_inline bool changes_nothing(__u64 control, const struct packet *p, bool is_reply)
-{
-	const __u64 want = (__u64)TCP_ESTABLISHED << STATE_SHIFT | (__u64)p->now << SEEN_SHIFT;
-
-	return p->event == EVENT_ACK && (control & (STATE_MASK | SEEN_MASK)) == want &&
-	       p->flow.protocol == IPPROTO_TCP && !(is_reply && (control & NO_OUTPUT));
-}
-
-/*
- * A packet meets a live connection: its new state, and that it was seen. False: the connection
- * died under us, which is a miss.
- */
-static __always_inline bool touch(struct found *f, const struct packet *p, bool is_reply,
-				  __u32 *real)
-{
-	__u64 control = f->control;
-
-	*real = READ_ONCE(f->slot->real);
-	barrier();
-	if (changes_nothing(control, p, is_reply) && READ_ONCE(f->slot->control) == control)
-		return true;
-	for (__u32 i = 0; i < TOUCH_TRIES; i++) {
-		__u64 kept = control & ~(SEEN_MASK | STATE_MASK | ACTIVE);
-		__u64 next, seen_by_others;
-		__u8 column = IN, state;
-
-		if (is_reply) {
-			column = OUT;
-			kept &= ~NO_OUTPUT;
-		} else if (control & NO_OUTPUT) {
-			column = IN_ONLY;
-		}
-		state = next_state(p, column, state_of(control));
-		next = kept | (__u64)state << STATE_SHIFT | (__u64)p->now << SEEN_SHIFT;
-		if (is_active(p, state))
-			next |= ACTIVE;
-		if (next == control) {
-			seen_by_others = READ_ONCE(f->slot->control);
-		} else {
-			seen_by_others = CAS(&f->slot->control, control, next);
-			if (seen_by_others == control && ((next ^ control) & ACTIVE))
-				add_to_counts(*real, next & ACTIVE ? ONE_ACTIVE - ONE_INACTIVE :
-								     ONE_INACTIVE - ONE_ACTIVE);
-		}
-		if (seen_by_others == control)
-			return true;
-		if ((seen_by_others ^ control) & (GENERATION_MASK | PHASE_MASK))
-			return false;
-		control = seen_by_others;
-	}
-	return true; /* four times overtaken by other packets of this connection: they touched it */
 }

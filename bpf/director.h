@@ -25,6 +25,7 @@
 #include "fragments.h"
 #include "hop.h"
 #include "insert.h"
+#include "persistence.h"
 #include "schedule.h"
 #include "service.h"
 
@@ -33,63 +34,189 @@
 #define TABLE_BUSY (-4)
 #define IPIP_OVERHEAD 20
 
+/* A service in one number: its index and what is special about it. */
+#define IS_PERSISTENT (1L << 16)
+#define IS_ONE_PACKET (1L << 17)
+/* With the real server of a connection that was made: it goes to the port that its client called. */
+#define KEEPS_PORT (1L << 16)
+
 /*
- * A packet without a connection: find its service and choose a real server. Returns its index,
- * NOT_A_SERVICE or NO_REAL_SERVER. Global, as remember(): verified once, and the established
- * road stays short.
+ * The service of a packet without a connection, NOT_A_SERVICE or NO_REAL_SERVER. Global, as all that
+ * only new connections need: verified once, and the established road stays short. None of these
+ * calls another that is large: their stacks would add up.
  */
-__attribute__((noinline)) long choose(const struct packet *p)
+__attribute__((noinline)) long called(const struct packet *p)
 {
 	struct settings *s = the_settings();
-	struct service *service = p && s ? find_service(s, p) : 0;
+	const struct service *service;
+	long index, found;
 
-	return service ? schedule(service) : NOT_A_SERVICE;
+	if (!p || !s)
+		return NOT_A_SERVICE;
+	index = find_service(s, p);
+	service = index < 0 ? 0 : service_at(index);
+	if (!service)
+		return NOT_A_SERVICE;
+	found = index & 0xffff;
+	if (service->flags & SERVICE_PERSISTENT)
+		found |= IS_PERSISTENT;
+	else if (!service->key.mark && service->key.port != p->flow.destination_port)
+		/* only persistence makes sense of other ports than the service's own */
+		return service->key.port == bpf_htons(FTP) ? NOT_A_SERVICE : NO_REAL_SERVER;
+	if (service->flags & SERVICE_ONE_PACKET && p->flow.protocol == IPPROTO_UDP)
+		found |= IS_ONE_PACKET;
+	return found;
+}
+
+/* By the service's scheduler: the index of a real server, NOT_A_SERVICE or NO_REAL_SERVER. */
+__attribute__((noinline)) long choose(const struct packet *p, __u32 index)
+{
+	struct service *service = service_at(index);
+	long real;
+
+	if (!p || !service)
+		return NOT_A_SERVICE;
+	real = schedule(service, index, p);
+	if (real >= 0 || service->key.port != bpf_htons(FTP) ||
+	    p->flow.destination_port == service->key.port)
+		return real;
+	return NOT_A_SERVICE; /* perhaps it was not about FTP at all (spec ipvs 1.5) */
 }
 
 /*
- * Makes the connection; hash, word and tables are what find() left. Returns the index of its real
- * server: the chosen one, or another when a second CPU was first; or TABLE_FULL or TABLE_BUSY.
+ * Whether it goes to the port that its client called: the kernel's rules (spec ipvs 5.1, 1.3), for
+ * services of many ports.
  */
-__attribute__((noinline)) long remember(const struct packet *p, __u32 chosen, __u64 hash,
-					 __u64 word, __u32 tables)
+static __always_inline bool keeps_port(const struct service *service, const struct real *real,
+				       const struct packet *p)
+{
+	if (service->flags & SERVICE_PERSISTENT)
+		return !real->port || service->key.mark ||
+		       p->flow.destination_port != service->key.port;
+	return !real->port;
+}
+
+/* So that the packets of a connection by mark are known at once, though nobody named their VIP. */
+__attribute__((noinline)) int let_in(const struct packet *p)
 {
 	struct settings *s = the_settings();
-	struct real *real = real_at(chosen);
-	struct newcomer new = { .hash = hash, .word = word, .tables = tables, .real = chosen };
-	struct found earlier = {};
-	__u8 column, state;
+	__u32 zero = 0, bit;
+	struct address_filter *f = bpf_map_lookup_elem(&filter, &zero);
 
-	if (!p || !s || !real)
-		return TABLE_FULL;
+	if (!p || !s || !f)
+		return 0;
+	bit = filter_bit(s, &p->flow.destination);
+	__sync_fetch_and_or(&f->word[bit >> 6], 1ULL << (bit & 63));
+	return 0;
+}
+
+/* A new connection as insert() wants it; what find() left of it, and the template, are set. */
+__attribute__((noinline)) int prepare(const struct packet *p, __u32 service_index,
+				      struct newcomer *n)
+{
+	const struct service *service = service_at(service_index);
+	const struct real *real;
+	__u8 column, state;
+	__u64 bits;
+
+	if (!p || !n || !service)
+		return 0;
+	real = real_at(n->real);
+	if (!real)
+		return 0;
 	column = real->method == METHOD_MASQ ? IN : IN_ONLY;
 	state = next_state(p, column, TCP_NONE);
-	new.flow = &p->flow;
-	new.bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
+	bits = (__u64)state << STATE_SHIFT | (__u64)(real->method & 3) << METHOD_SHIFT;
 	if (column == IN_ONLY)
-		new.bits |= NO_OUTPUT;
+		bits |= NO_OUTPUT;
 	if (is_active(p, state))
-		new.bits |= ACTIVE;
-	switch (create(s, &new, &earlier)) {
-	case INSERTED:
-		count_connection(chosen);
-		return chosen;
-	case EXISTS:
-		/* as any packet of it: it may have ended since the locks were opened */
-		return earlier.slot && touch(&earlier, p, false, &chosen) ? chosen : TABLE_BUSY;
-	case NO_LOCK:
-		return TABLE_BUSY;
-	default:
-		return TABLE_FULL;
-	}
+		bits |= ACTIVE;
+	if (keeps_port(service, real, p))
+		bits |= OWN_PORT;
+	if (n->own)
+		bits |= CONTROLLED;
+	n->bits = bits;
+	n->flow = p->flow;
+	return 1;
 }
 
-/* A SYN on a connection that is over: its client uses the port again (conn_reuse_mode 1). */
-static __always_inline bool is_reused(const struct packet *p, __u64 control)
+/*
+ * What came of it: its real server, the chosen one or another when a second CPU was first, and
+ * perhaps KEEPS_PORT; or TABLE_FULL or TABLE_BUSY.
+ */
+__attribute__((noinline)) long settled(const struct packet *p, const struct newcomer *n,
+				       long inserted)
 {
-	__u8 state = state_of(control);
+	struct found there = {};
 
-	return p->flow.protocol == IPPROTO_TCP && p->syn &&
-	       (state == TCP_TIME_WAIT || state == TCP_CLOSE);
+	if (!p || !n)
+		return TABLE_BUSY;
+	if (inserted == INSERTED) {
+		count_connection(n->real);
+		if (n->own && assures(p, state_of(n->bits), false))
+			assure(n->own);
+		return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
+	}
+	if (n->own)
+		leave(n->own);
+	if (inserted == NO_PLACE)
+		return TABLE_FULL;
+	there.slot = slot_at(n->where);
+	there.control = n->control;
+	if (inserted == EXISTS && there.slot) {
+		__u32 real;
+
+		/* as any packet of it: it may have ended since the locks were opened */
+		if (touch(&there, p, false, &real))
+			return (long)real | (n->control & OWN_PORT ? KEEPS_PORT : 0);
+	}
+	return TABLE_BUSY;
+}
+
+/* A datagram that is a connection by itself: counted, not remembered. Returns as settled(). */
+__attribute__((noinline)) long pass_by(const struct newcomer *n)
+{
+	if (!n)
+		return TABLE_BUSY;
+	add_to_counts(n->real, ONE_INACTIVE, BIND);
+	count_connection(n->real);
+	add_to_counts(n->real, -ONE_INACTIVE, UNBIND);
+	if (n->own)
+		leave(n->own);
+	return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
+}
+
+/*
+ * A SYN, or INIT, on a connection that is over: its client uses the port again (spec ipvs 1.4).
+ * Global, as it is rare.
+ */
+__attribute__((noinline)) int is_replaced(const struct packet *p, __u64 control, __u32 index)
+{
+	struct settings *s = the_settings();
+	const struct real *real = real_at(index);
+	__u8 state = state_of(control);
+	__u32 mode;
+
+	if (!p || !s)
+		return 0;
+	if (READ_ONCE(s->expire_nodest_conn) && real && !READ_ONCE(real->weight))
+		return 1;
+	mode = READ_ONCE(s->conn_reuse_mode);
+	if (!mode || (control & CONTROLLED))
+		return 0;
+	if (p->flow.protocol == IPPROTO_SCTP)
+		return state == SCTP_CLOSED;
+	return state == TCP_TIME_WAIT || state == TCP_CLOSE ||
+	       ((mode & 2) && state == TCP_FIN_WAIT && (control & NO_OUTPUT));
+}
+
+/* release(), for the road: it is rare. */
+__attribute__((noinline)) int end(struct connection *c, __u64 control, __u32 table)
+{
+	struct settings *s = the_settings();
+	struct found f = { .slot = c, .control = control, .table = table };
+
+	return s && c && release(s, &f);
 }
 
 /*
@@ -121,7 +248,7 @@ static __always_inline int forward(context *ctx, const struct settings *s, const
 	bool fresh = hop_to(ctx, s, real, p->now, hop);
 	struct rewriting to_real = {
 		.address = real->address.word[3],
-		.port = real->port,
+		.port = way->port,
 		.is_reply = false,
 	};
 
@@ -222,18 +349,28 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 {
 	if (to_us) {
 		if (find(s, &p->flow, SIDE_VIP, connection)) {
-			if (is_reused(p, connection->control) && release(s, connection))
+			__u32 index = READ_ONCE(connection->slot->real);
+			bool over = p->begins && is_replaced(p, connection->control, index);
+
+			*real = real_at(index);
+			if (!*real || (*real)->state != SLOT_USED) {
+				/* it was deleted: state and timer stay until it is back */
+				if (!over && !READ_ONCE(s->expire_nodest_conn))
+					return DEAD;
+				over = true;
+			}
+			if (over && end(connection->slot, connection->control, connection->table))
 				return UNKNOWN;
-			/* it was deleted: state and timer stay until it is back */
-			*real = real_at(READ_ONCE(connection->slot->real));
 			if (!*real || (*real)->state != SLOT_USED)
-				return DEAD;
+				return DEAD; /* a packet on another CPU was faster */
 			if (!touch(connection, p, false, &way->index)) {
 				/* it, or what looked like it, died: others were not searched */
 				connection->word = SEARCH_AGAIN;
 				return UNKNOWN;
 			}
 			way->method = method_of(connection->control);
+			way->port = connection->control & OWN_PORT ? p->flow.destination_port :
+								     (*real)->port;
 			return REQUEST;
 		}
 		if (!may_be_ours(s, filter, &p->flow.source))
@@ -246,27 +383,80 @@ static __always_inline enum kind find_way(const struct settings *s, const struct
 	return touch(connection, p, true, &way->index) ? REPLY : UNKNOWN;
 }
 
-/* A packet that finds no connection: opened, or why not. True: *way leads on. */
-static __always_inline bool opened(const struct packet *p, const struct found *nothing,
-				   struct way *way, struct real **real, long *refusal)
+/* insert(), after an eviction if need be. */
+static __always_inline long insert_anyhow(struct newcomer *n)
 {
-	long chosen = choose(p), kept = chosen;
+	long inserted = insert(n);
 
-	if (chosen >= 0)
-		kept = remember(p, chosen, nothing->hash, nothing->word, nothing->tables);
-	for (__u32 i = 0; i < EVICT_TRIES && kept == TABLE_FULL; i++) {
-		evict(&p->flow);
-		kept = remember(p, chosen, nothing->hash, SEARCH_AGAIN, 0);
+	for (__u32 i = 0; i < EVICT_TRIES && inserted == NO_PLACE; i++) {
+		evict(n);
+		n->word = SEARCH_AGAIN;
+		inserted = insert(n);
 	}
-	if (kept < 0) {
-		*refusal = kept;
-		return false;
+	return inserted;
+}
+
+/* The template of a new connection, which is made if need be: its handle, or why not. */
+static __always_inline long template_for(const struct packet *p, __u32 service, struct newcomer *n)
+{
+	long template = find_template(p, service, n), real, inserted;
+
+	if (template >= 0)
+		return template;
+	real = choose(p, service);
+	if (real < 0)
+		return real;
+	n->real = real;
+	inserted = insert_anyhow(n);
+	if (inserted == NO_PLACE)
+		return TABLE_FULL;
+	if (inserted == NO_LOCK)
+		return TABLE_BUSY;
+	if (inserted == INSERTED)
+		COUNT(new_templates);
+	return inserted_template(n, inserted);
+}
+
+/*
+ * A packet that finds no connection: makes one. The index of its real server and perhaps KEEPS_PORT;
+ * or why not.
+ */
+static __always_inline long opened(const struct packet *p, const struct found *nothing)
+{
+	struct newcomer *n = the_newcomer();
+	long service = called(p), template = 0, real;
+
+	if (service < 0 || !n)
+		return service;
+	if (service & IS_PERSISTENT) {
+		template = template_for(p, service & 0xffff, n);
+		if (template < 0)
+			return template;
+		if (!adopt(template))
+			return TABLE_BUSY; /* it has just ended: the client tries again */
+		real = real_of(template);
+	} else {
+		real = choose(p, service & 0xffff);
+		if (real < 0)
+			return real;
 	}
-	COUNT(new_connections);
-	way->index = kept;
-	*real = real_at(way->index);
-	way->method = *real ? (*real)->method : 0;
-	return true;
+	n->real = real;
+	n->own = template;
+	n->hash = nothing->hash;
+	n->word = nothing->word;
+	n->tables = nothing->tables;
+	prepare(p, service & 0xffff, n);
+	if (service & IS_ONE_PACKET)
+		return pass_by(n);
+	return settled(p, n, insert_anyhow(n));
+}
+
+/* Whether a packet may open a connection; sloppy_tcp and sloppy_sctp take nearly any. */
+static __always_inline bool may_begin(const struct settings *s, const struct packet *p)
+{
+	if (p->opens || !p->may_open)
+		return p->opens;
+	return p->flow.protocol == IPPROTO_TCP ? s->sloppy_tcp : s->sloppy_sctp;
 }
 
 static __always_inline int turn_away(context *ctx, const struct packet *p, long refusal)
@@ -296,13 +486,16 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	struct way way = {};
 	struct hop hop;
 	enum kind kind;
-	long refusal = 0;
+	long chosen;
 	bool to_us;
 
 	if (!s || !filter)
 		return not_ours();
 	p->now = clock_now(s);
+	p->secure = s->secure_tcp >= 2;
 	to_us = may_be_ours(s, filter, &p->flow.destination);
+	if (p->mark && (s->kinds & HAS_MARKS))
+		to_us = true;
 	if (!to_us && !may_be_ours(s, filter, &p->flow.source))
 		return not_ours();
 	if (!is_for_us(ctx))
@@ -319,10 +512,18 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	if (p->is_ipv6) /* found and touched; it is not sent on yet */
 		return not_ours();
 	if (kind == UNKNOWN) {
-		if (!p->opens || !to_us)
+		if (!to_us || !may_begin(s, p))
 			return not_ours();
-		if (!opened(p, &connection, &way, &real, &refusal))
-			return turn_away(ctx, p, refusal);
+		chosen = opened(p, &connection);
+		if (chosen < 0)
+			return turn_away(ctx, p, chosen);
+		COUNT(new_connections);
+		if (p->mark)
+			let_in(p);
+		way.index = chosen & 0xffff;
+		real = real_at(way.index);
+		way.method = real ? real->method : 0;
+		way.port = chosen & KEEPS_PORT || !real ? p->flow.destination_port : real->port;
 		kind = REQUEST;
 	}
 	if (is_first_fragment(p))

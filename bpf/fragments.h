@@ -22,6 +22,8 @@ struct way {
 	__be16 vip_port;
 	__u8 method; /* of a request */
 	__u8 kind;
+	__be16 port; /* of the real server, for a request */
+	__u8 reserved[2];
 	__u32 since; /* clock: of a datagram's first fragment */
 };
 

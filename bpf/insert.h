@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "connections.h"
+#include "life.h"
 #include "count.h"
 
 #define LOCK_TRIES 32
@@ -22,15 +22,32 @@
 enum inserted { INSERTED, EXISTS, NO_PLACE, NO_LOCK };
 enum worth { STAYS, EVICTED_HALF_OPEN, EVICTED_INACTIVE, EVICTED_EXPIRED };
 
-/* A new connection: all that create() writes. */
+/* A new connection or template: all that insert() writes, and where it did. */
 struct newcomer {
-	const struct flow *flow;
-	__u64 bits; /* of the control word: ACTIVE, state, method, NO_OUTPUT, TEMPLATE */
+	struct flow flow;
+	__u64 bits; /* of the control word: ACTIVE, state, method and flags */
+	__u64 own;  /* of a template: its timeout; of a connection under one: the handle; else 0 */
 	__u64 hash;
 	__u64 word; /* of the home bucket before it was searched, or SEARCH_AGAIN */
-	__u32 tables; /* that were searched then */
+	__u64 where;   /* insert() put or found it there */
+	__u64 control; /* what it read there */
+	__u32 tables; /* that were searched before */
+	__u32 table;  /* for new ones */
+	__u32 held;   /* tables whose home is locked */
+	__u32 away;   /* the place is not in the home */
 	__u32 real;
+	__u32 reserved;
 };
+
+/* Too large for a stack that others share. A program is done with it before the next one runs. */
+MAP_PERCPU(newcomers, struct newcomer, 1);
+
+static __always_inline struct newcomer *the_newcomer(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&newcomers, &zero);
+}
 
 /* What a connection is worth to a newcomer: what ends it, then its age. 0: it stays. */
 static __always_inline __u64 worth(const struct settings *s, const struct connection *c,
@@ -39,10 +56,10 @@ static __always_inline __u64 worth(const struct settings *s, const struct connec
 	const __u32 half_open = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV | 1 << TCP_SYNACK;
 	__u32 idle = idle_for(now, control);
 
-	if (idle >= timeout_of(s, c->protocol, control))
-		return (__u64)EVICTED_EXPIRED << 32 | idle;
-	if (control & TEMPLATE)
+	if (control & TEMPLATE) /* it may not be alone: the sweeper judges */
 		return 0;
+	if (idle >= timeout_of(s, c, control))
+		return (__u64)EVICTED_EXPIRED << 32 | idle;
 	if (!(control & ACTIVE))
 		return (__u64)EVICTED_INACTIVE << 32 | idle;
 	if (half_open >> state_of(control) & 1)
@@ -58,6 +75,7 @@ struct eviction {
 	__u32 bucket;
 	__u32 way;
 	__u32 now;
+	bool own_word; /* slot 0 is no place for it */
 };
 
 static long weigh(__u32 nr, struct eviction *e)
@@ -70,6 +88,8 @@ static long weigh(__u32 nr, struct eviction *e)
 
 	if (!s)
 		return 1;
+	if (e->own_word && !(nr & (WAYS - 1)))
+		return 0;
 	index = bucket_index(e->hash, nr / WAYS, s->buckets[e->table & (TABLES - 1)]);
 	b = bucket_at(e->table, index);
 	if (!b)
@@ -92,17 +112,18 @@ static long weigh(__u32 nr, struct eviction *e)
  * Makes room for a newcomer: ends the connection that is worth most. 0: there was none, or it moved
  * on meanwhile. Needs no lock: to the others it is one sweeper more. Global, for it is rare.
  */
-__attribute__((noinline)) int evict(const struct flow *f)
+__attribute__((noinline)) int evict(const struct newcomer *n)
 {
 	struct settings *s = the_settings();
 	struct eviction e = {};
 	struct found victim = {};
 	struct bucket *b;
 
-	if (!f || !s)
+	if (!n || !s)
 		return 0;
 	e.now = clock_now(s);
-	e.hash = hash_of_flow(s, f, SIDE_VIP);
+	e.hash = n->hash;
+	e.own_word = n->own;
 	e.table = table_for_new(tables_in_use(s));
 	LOOP(CHOICES * WAYS, weigh, &e);
 	b = e.most ? bucket_at(e.table, e.bucket) : 0;
@@ -138,32 +159,43 @@ static __always_inline void unlock(struct bucket *home)
 	__sync_fetch_and_add(&home->slot[0].word, ONE_VERSION - INSERT_LOCK);
 }
 
-/* A free slot, at home if there is one. */
-static __always_inline struct connection *free_slot(const struct settings *s, __u64 hash,
-						    __u32 table, __u64 *control, bool *away)
+/*
+ * A free slot, at home if there is one: where, or -1; its control word in n->control. Who has a word
+ * of its own does not lie in slot 0.
+ */
+__attribute__((noinline)) long free_slot(struct newcomer *n)
 {
+	struct settings *s = the_settings();
+	__u32 own, table;
+
+	if (!n || !s)
+		return -1;
+	own = !!n->own;
+	table = n->table & (TABLES - 1);
 	for (__u32 choice = 0; choice < CHOICES; choice++) {
-		struct bucket *b =
-			bucket_at(table, bucket_index(hash, choice, s->buckets[table]));
+		__u32 index = bucket_index(n->hash, choice, s->buckets[table]);
+		struct bucket *b = bucket_at(table, index);
 
 		if (!b)
-			return 0;
+			return -1;
 		for (__u32 i = 0; i < WAYS; i++) {
-			struct connection *c = &b->slot[(i + (hash >> 12)) & (WAYS - 1)];
+			__u32 way = (i + (n->hash >> 12)) & (WAYS - 1);
+			__u64 control = READ_ONCE(b->slot[way].control);
 
-			*control = READ_ONCE(c->control);
-			if ((*control & PHASE_MASK) == PHASE_FREE) {
-				*away = choice;
-				return c;
-			}
+			/* without a branch more: (way - 1) >> 31 is 1 for slot 0 */
+			if ((control & PHASE_MASK) | (own & (way - 1) >> 31))
+				continue;
+			n->control = control;
+			n->away = choice;
+			return where_is(table, index, way);
 		}
 	}
-	return 0;
+	return -1;
 }
 
 /* Under the locks of its home: claims a free slot, fills it, counts, and lets it be seen. */
-static __always_inline bool claim(const struct settings *s, struct connection *c, __u64 old, struct bucket *home, bool away,
-				  const struct newcomer *n)
+static __always_inline bool claim(const struct settings *s, struct connection *c, __u64 old,
+				  struct bucket *home, bool away, const struct newcomer *n)
 {
 	__u64 claimed, bits = n->bits;
 
@@ -172,12 +204,17 @@ static __always_inline bool claim(const struct settings *s, struct connection *c
 	if (CAS(&c->control, old, claimed) != old)
 		return false;
 	barrier();
-	*(struct flow *)&c->client = *n->flow;
+	*(struct flow *)&c->client = n->flow;
 	c->real = n->real;
 	c->way_back = 0;
+	if (n->own)
+		c->word = bits & TEMPLATE ? template_word(n->own, claimed) : n->own;
 	barrier();
 	/* counted before it can be seen, so that nobody un-counts it first */
-	add_to_counts(n->real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE);
+	if (bits & TEMPLATE)
+		count_template(n->real, true);
+	else
+		add_to_counts(n->real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE, BIND);
 	if (away) {
 		bits |= AWAY;
 		__sync_fetch_and_add(&home->slot[0].word, ONE_OVERFLOW);
@@ -187,70 +224,108 @@ static __always_inline bool claim(const struct settings *s, struct connection *c
 }
 
 /* Under the locks, when it is known that the connection is nowhere. */
-static __always_inline enum inserted settle(const struct settings *s, const struct newcomer *n,
-					    __u32 table, struct bucket *home)
+static __always_inline long settle(const struct settings *s, struct newcomer *n,
+				   struct bucket *home)
 {
 	for (__u32 i = 0; i < PLACE_TRIES; i++) {
-		bool away = false;
-		__u64 control = 0;
-		struct connection *c = free_slot(s, n->hash, table, &control, &away);
+		long where = free_slot(n);
+		struct connection *c = where < 0 ? 0 : slot_at(where);
 
 		if (!c)
 			return NO_PLACE;
+		n->where = where;
 		/* else the newcomer of another home was faster */
-		if (claim(s, c, control, home, away, n))
+		if (claim(s, c, n->control, home, n->away, n))
 			return INSERTED;
 	}
 	return NO_LOCK;
 }
 
-/* Under the locks: nothing, or where the connection is. */
-static __always_inline bool search_again(const struct settings *s, const struct newcomer *n,
-					 __u32 tables, struct found *other)
+static __always_inline void unlock_homes(const struct settings *s, struct newcomer *n)
 {
-	long where = look_everywhere(s, n->flow, n->hash, SIDE_VIP, tables, &other->control);
+	for (__u32 table = 0; table < TABLES; table++) {
+		struct bucket *home = n->held >> table & 1 ? home_of(s, n->hash, table) : 0;
 
-	if (where < 0)
-		return false;
-	other->slot = slot_at(where);
-	other->table = table_of(where);
+		if (home)
+			unlock(home);
+	}
+	n->held = 0;
+}
+
+/* The homes in all tables that are searched, in the order of the tables. */
+static __always_inline bool lock_homes(const struct settings *s, struct newcomer *n, __u32 tables)
+{
+	for (__u32 table = 0; table < TABLES; table++) {
+		struct bucket *home;
+
+		if (!is_searched(tables, table))
+			continue;
+		home = home_of(s, n->hash, table);
+		if (!home || !lock(home))
+			return false;
+		n->held |= 1 << table;
+	}
 	return true;
 }
 
 /*
- * Remembers a new connection. EXISTS: another CPU was first, *other is to be touched. NO_PLACE: all
- * buckets are full, evict() helps. NO_LOCK: other CPUs are at work there.
+ * The first half of an insertion: locks, and looks again whether the newcomer is there. NO_PLACE:
+ * it is not, nobody else can make it, and place() goes on. EXISTS and NO_LOCK: as for insert().
  */
-static __always_inline enum inserted create(const struct settings *s, const struct newcomer *n,
-					    struct found *other)
+__attribute__((noinline)) long reserve(struct newcomer *n)
 {
-	__u32 tables = tables_in_use(s), table = table_for_new(tables);
-	struct bucket *home = home_of(s, n->hash, table), *first = home, *second = 0;
-	bool again = true;
-	enum inserted outcome = NO_LOCK;
+	struct settings *s = the_settings();
+	__u32 tables;
+	long where;
 
-	if (!home)
+	if (!n || !s)
 		return NO_LOCK;
-	if (is_searched(tables, table ^ 1)) {
-		second = home_of(s, n->hash, table ^ 1);
-		if (table) {
-			first = second;
-			second = home;
+	tables = tables_in_use(s);
+	n->held = 0;
+	n->table = table_for_new(tables);
+	if (!is_searched(tables, n->table ^ 1) && tables == n->tables && !(n->word & INSERT_LOCK)) {
+		struct bucket *home = home_of(s, n->hash, n->table);
+
+		if (home && CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) == n->word) {
+			n->held = 1 << n->table;
+			return NO_PLACE;
 		}
-	} else if (tables == n->tables && !(n->word & INSERT_LOCK)) {
-		again = CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) != n->word;
 	}
-	if (again && (!first || !lock(first)))
+	where = -1;
+	if (lock_homes(s, n, tables)) {
+		where = look_everywhere(s, &n->flow, n->hash, SIDE_VIP, tables, &n->control);
+		if (where < 0)
+			return NO_PLACE;
+		n->where = where;
+	}
+	unlock_homes(s, n);
+	return where < 0 ? NO_LOCK : EXISTS;
+}
+
+/* The second half: a place, and the locks are opened. */
+__attribute__((noinline)) long place(struct newcomer *n)
+{
+	struct settings *s = the_settings();
+	long inserted = NO_LOCK;
+	struct bucket *home;
+
+	if (!n || !s)
 		return NO_LOCK;
-	if (!second || lock(second)) {
-		if (again && search_again(s, n, tables, other))
-			outcome = EXISTS;
-		else
-			outcome = settle(s, n, table, home);
-		if (second)
-			unlock(second);
-	}
-	if (first)
-		unlock(first);
-	return outcome;
+	home = home_of(s, n->hash, n->table);
+	if (home)
+		inserted = settle(s, n, home);
+	unlock_homes(s, n);
+	return inserted;
+}
+
+/*
+ * Remembers a new connection. INSERTED: n->where is where. EXISTS: another CPU was first, and what
+ * is there is to be touched. NO_PLACE: all buckets are full, evict() helps. NO_LOCK: other CPUs are
+ * at work there.
+ */
+static __always_inline long insert(struct newcomer *n)
+{
+	long reserved = reserve(n);
+
+	return reserved == NO_PLACE ? place(n) : reserved;
 }

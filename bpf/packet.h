@@ -19,6 +19,8 @@
 /* A TCP packet's event, in the order in which the kernel tests the flags (spec ipvs 3.2). */
 enum event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
+#include "state_tables.h" /* speaks of these */
+
 /* Who talks to whom. The last eight bytes lie as those of a connection: compared in one go. */
 struct flow {
 	struct address source;
@@ -33,15 +35,18 @@ struct flow {
 struct packet {
 	struct flow flow;
 	__u8 is_ipv6;
-	__u8 event; /* enum event; of UDP always EVENT_NONE */
-	__u8 syn;
-	__u8 opens;    /* may make a connection: SYN without RST, any datagram */
+	__u8 event; /* of TCP enum event, of SCTP that of sctp_event; of UDP always EVENT_NONE */
+	__u8 begins; /* SYN or INIT: perhaps of a new connection with the ports of an old one */
+	__u8 opens;  /* may make a connection: SYN without RST, INIT, any datagram */
+	__u8 may_open; /* if the sloppy sysctl of its protocol is set */
 	__u16 l4;      /* offset of the TCP or UDP header in the frame */
 	__u16 headers; /* bytes of IP and L4 header: what every segment carries */
 	__u32 length;  /* of the IP packet */
 	__u32 now;     /* clock units; the road sets it */
 	__u8 tos;
 	__u8 ttl;
+	__u8 secure; /* 1: by secure_tcp's table; the road sets it */
+	__u32 mark;  /* the firewall's */
 	__be16 fragment; /* flags and offset as on the wire */
 	__be16 id;
 };
@@ -73,10 +78,40 @@ static __always_inline __u8 tcp_event(const struct tcphdr *tcp)
 	return tcp->ack ? EVENT_ACK : EVENT_NONE;
 }
 
-/* Ports and what TCP says, from its first byte on. False: cut off, or neither TCP nor UDP. */
+/* The common header and the first chunk's, RFC 9260 3.1 and 3.2. */
+struct sctp_head {
+	__be16 source;
+	__be16 destination;
+	__be32 tag;
+	__be32 checksum;
+	__u8 type;
+	__u8 flags;
+	__be16 length; /* of the chunk, without what fills it up to a multiple of four */
+};
+
+#define SCTP_CHUNK 12 /* where the first one begins */
+#define CHUNK_ABORT 6
+#define CHUNK_COOKIE_ECHO 10
+#define CHUNK_COOKIE_ACK 11
+
+/* By the first chunk; but a cookie may be followed by its refusal (spec ipvs 3.4). */
+static __always_inline __u8 sctp_event_of(const struct sctp_head *sctp, const void *end)
+{
+	__u32 next = SCTP_CHUNK + ((bpf_ntohs(sctp->length) + 3) & 0xffc);
+	const __u8 *second = (const __u8 *)sctp + next;
+
+	if (sctp->type == CHUNK_COOKIE_ECHO || sctp->type == CHUNK_COOKIE_ACK) {
+		if ((const void *)(second + 1) <= end && *second == CHUNK_ABORT)
+			return SCTP_EVENT_ABORT;
+	}
+	return sctp->type < 16 ? SCTP_EVENTS >> 4 * sctp->type & 15 : SCTP_EVENT_DATA;
+}
+
+/* Ports and what TCP or SCTP say, from its first byte on. False: cut off, or another protocol. */
 static __always_inline bool parse_l4(const void *l4, const void *end, struct packet *p,
 				     __u32 ip_len)
 {
+	const struct sctp_head *sctp = l4;
 	const struct udphdr *udp = l4;
 	const struct tcphdr *tcp = l4;
 	__u32 needed = ip_len + sizeof(*udp);
@@ -85,8 +120,9 @@ static __always_inline bool parse_l4(const void *l4, const void *end, struct pac
 		if ((void *)(tcp + 1) > end)
 			return false;
 		p->event = tcp_event(tcp);
-		p->syn = tcp->syn;
+		p->begins = tcp->syn;
 		p->opens = tcp->syn && !tcp->rst;
+		p->may_open = !tcp->rst;
 		p->headers = ip_len + tcp->doff * 4;
 		needed = ip_len + sizeof(*tcp);
 	} else if (p->flow.protocol == IPPROTO_UDP) {
@@ -95,6 +131,15 @@ static __always_inline bool parse_l4(const void *l4, const void *end, struct pac
 		p->event = EVENT_NONE;
 		p->opens = 1;
 		p->headers = needed;
+	} else if (p->flow.protocol == IPPROTO_SCTP) {
+		if ((void *)(sctp + 1) > end)
+			return false;
+		p->event = sctp_event_of(sctp, end);
+		p->begins = p->event == SCTP_EVENT_INIT;
+		p->opens = p->begins;
+		p->may_open = p->event != SCTP_EVENT_ABORT;
+		needed = ip_len + sizeof(*sctp);
+		p->headers = needed;
 	} else {
 		return false;
 	}
@@ -102,7 +147,7 @@ static __always_inline bool parse_l4(const void *l4, const void *end, struct pac
 	p->flow.destination_port = udp->dest;
 	/* IPVS never schedules what comes from FTP's data port */
 	if (p->flow.source_port == bpf_htons(FTP_DATA))
-		p->opens = 0;
+		p->opens = p->may_open = 0;
 	/* what follows a shorter IP packet is padding; GSO packets over 64 KiB say 0 */
 	return !p->length || p->length >= needed;
 }
@@ -138,7 +183,7 @@ static __always_inline bool parse_ipv6(const struct ipv6hdr *ip, const void *end
 }
 
 /*
- * Reads Ethernet, IPv4 or IPv6 and TCP or UDP from linear data into a packet that is all zeros.
+ * Reads Ethernet, IPv4 or IPv6 and TCP, UDP or SCTP from linear data into a packet that is all zeros.
  * False: nothing that a service could name (another protocol, a cut header), so it is none of
  * ours. A later fragment has no ports. That the frame holds the whole packet is the door's to see.
  */
@@ -165,6 +210,7 @@ static __always_inline bool parse(const void *data, const void *end, struct pack
 	p->fragment = ip->frag_off;
 	p->id = ip->id;
 	if (ip->frag_off & bpf_htons(FRAGMENT_OFFSET))
-		return p->flow.protocol == IPPROTO_TCP || p->flow.protocol == IPPROTO_UDP;
+		return p->flow.protocol == IPPROTO_TCP || p->flow.protocol == IPPROTO_UDP ||
+		       p->flow.protocol == IPPROTO_SCTP;
 	return parse_l4(data + ETH_LEN + ip_len, end, p, ip_len);
 }

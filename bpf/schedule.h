@@ -346,7 +346,8 @@ static __always_inline long least_loaded(__u32 list, const struct chunk *head)
 }
 
 /* The index of the chosen real server, or NO_REAL_SERVER. */
-static __always_inline long schedule(struct service *service)
+static __always_inline long schedule(struct service *service, __u32 index,
+				     const struct packet *p)
 {
 	__u32 list = READ_ONCE(service->list);
 	struct chunk *head = chunk_at(list);

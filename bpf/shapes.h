@@ -172,20 +172,14 @@ struct real_counts {
 
 struct connection {
 	__u64 control; /* see connections.h */
-	/*
-	 * Slot 0: the bucket's, insert lock and overflow count. Else of a template: timeout:24 |
-	 * connections under it:24 | generation:16; of one that is under a template: where that is:48 |
-	 * its generation:16.
-	 */
-	__u64 word;
+	__u64 word;    /* of slot 0: the bucket's lock; else of persistence.h */
 	struct address client;
 	struct address vip;
 	__be16 client_port;
 	__be16 vip_port;
 	__u8 protocol;
 	__u8 is_template;
-	__u8 disabled; /* of a template: 1: no key is equal to it any more, it only ages */
-	__u8 reserved;
+	__u8 reserved[2];
 	__u32 real;
 	__u32 way_back; /* of replies, see hop.h */
 };
@@ -280,6 +274,7 @@ struct door_counters {
 	__u64 local;
 	__u64 replies;		/* of masq, rewritten to come from the VIP; of this machine */
 	__u64 new_connections;
+	__u64 new_templates;
 	__u64 handed_over;	/* xdp only: left to the tc door */
 	__u64 no_real_server;	/* refused with ICMP port unreachable */
 	__u64 real_server_gone; /* its real server was deleted: dropped silently, as IPVS does */
@@ -322,6 +317,8 @@ struct sweeper_report {
 	__u64 expired;
 	__u64 failures; /* of re-arming */
 	__u64 spent_ns;	  /* in all ticks together */
+	__u64 estimate_round; /* two seconds each */
+	__u64 estimate_cursor;
 	__u64 longest_ns; /* in one tick: for so long nothing else ran on that CPU */
 	__u64 rounds[TABLES];	      /* whole sweeps since loading */
 	__u64 cursor[TABLES];	      /* next bucket */

@@ -8,7 +8,8 @@
  */
 #include "common.h"
 
-#include "connections.h"
+#include "estimate.h"
+#include "life.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -40,7 +41,28 @@ __attribute__((noinline)) int expire(__u64 where, __u64 control)
 	struct settings *s = the_settings();
 	struct found f = { .slot = slot_at(where), .control = control, .table = table_of(where) };
 
-	return s && f.slot && release(s, &f);
+	if (!s || !f.slot)
+		return 0;
+	if (control & TEMPLATE && rearmed(s, f.slot, control))
+		return 0;
+	return release(s, &f);
+}
+
+/* expire_nodest_conn: one of a deleted real server, if it is alone. 1: it was ended. */
+__attribute__((noinline)) int expire_orphan(__u64 where, __u64 control)
+{
+	struct settings *s = the_settings();
+	struct found f = { .slot = slot_at(where), .control = control, .table = table_of(where) };
+	const struct real *real;
+
+	if (!s || !f.slot)
+		return 0;
+	real = real_at(READ_ONCE(f.slot->real));
+	if (!real || real->state == SLOT_USED)
+		return 0;
+	if (control & TEMPLATE && READ_ONCE(f.slot->word) & CONTROLLED_MASK)
+		return 0;
+	return release(s, &f);
 }
 
 static long sweep_bucket(__u32 nr, struct slice *slice)
@@ -51,13 +73,17 @@ static long sweep_bucket(__u32 nr, struct slice *slice)
 	if (!b || !s)
 		return 1;
 	for (__u32 i = 0; i < WAYS; i++) {
-		__u64 control = READ_ONCE(b->slot[i].control);
+		__u64 control = READ_ONCE(b->slot[i].control), where;
+		bool ended = false;
 
 		if ((control & PHASE_MASK) != PHASE_LIVE)
 			continue;
-		if (idle_for(slice->now, control) >=
-			    timeout_of(s, b->slot[i].protocol, control) &&
-		    expire(where_is(slice->table, slice->first + nr, i), control))
+		where = where_is(slice->table, slice->first + nr, i);
+		if (idle_for(slice->now, control) >= timeout_of(s, &b->slot[i], control))
+			ended = expire(where, control);
+		else if (s->expire_nodest_conn)
+			ended = expire_orphan(where, control);
+		if (ended)
 			slice->expired++;
 		else
 			slice->live++;
@@ -65,14 +91,29 @@ static long sweep_bucket(__u32 nr, struct slice *slice)
 	return 0;
 }
 
+/* secure_tcp 1 and 2 are one: by itself, it is in force while there is more than room for. */
+static __always_inline void judge_room(struct settings *s, const struct sweeper_report *r)
+{
+	__u64 live = 0;
+
+	for (__u32 i = 0; i < TABLES * SEGMENTS; i++)
+		live += r->segment[i];
+	if (live > s->limit)
+		CAS(&s->secure_tcp, 1, 2);
+	else
+		CAS(&s->secure_tcp, 2, 1);
+}
+
 /* What a segment held counts until it is swept again. */
-static __always_inline void close_segment(struct sweeper_report *r, __u32 table, __u32 segment)
+static __always_inline void close_segment(struct settings *s, struct sweeper_report *r,
+					  __u32 table, __u32 segment)
 {
 	r->segment[table * SEGMENTS + segment % SEGMENTS] = r->counted[table];
 	r->counted[table] = 0;
+	judge_room(s, r);
 }
 
-static __always_inline void sweep_slice(const struct settings *s, struct sweeper_report *r,
+static __always_inline void sweep_slice(struct settings *s, struct sweeper_report *r,
 					__u32 table)
 {
 	__u32 buckets = s->buckets[table], length = buckets / TICKS_A_SECOND;
@@ -92,7 +133,7 @@ static __always_inline void sweep_slice(const struct settings *s, struct sweeper
 	r->counted[table] += slice.live;
 	r->expired += slice.expired;
 	if (next % of_segment == 0)
-		close_segment(r, table, slice.first / of_segment);
+		close_segment(s, r, table, slice.first / of_segment);
 	if (next >= buckets) {
 		next = 0;
 		r->rounds[table]++;
@@ -128,6 +169,7 @@ static int tick(void *map, __u32 *key, struct sweeper *w)
 	for (__u32 table = 0; table < TABLES; table++)
 		if (is_searched(tables_in_use(s), table))
 			sweep_slice(s, report, table);
+	estimate(s, report, began_ns);
 	note_clocks(report);
 	note_price(report, began_ns);
 	report->ticks++;

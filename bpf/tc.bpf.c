@@ -40,7 +40,7 @@ static __always_inline __u32 segment_length(context *ctx, const struct packet *p
 static __always_inline bool rewrite(context *ctx, const struct packet *p,
 				    const struct rewriting *r, bool forwarded)
 {
-	bool udp = p->flow.protocol == IPPROTO_UDP;
+	bool udp = p->flow.protocol == IPPROTO_UDP, sctp = p->flow.protocol == IPPROTO_SCTP;
 	__u32 check = p->l4 + (udp ? offsetof(struct udphdr, check) :
 				     offsetof(struct tcphdr, check));
 	__be32 old_address = (r->is_reply ? p->flow.source : p->flow.destination).word[3];
@@ -59,6 +59,8 @@ static __always_inline bool rewrite(context *ctx, const struct packet *p,
 		ip->daddr = r->address;
 	if (is_later_fragment(p)) /* the checksum is in the first one, and covers them all */
 		return true;
+	if (sctp) /* its checksum covers no address, and its port must stay: writer.py sees to it */
+		return old_port == r->port;
 	if (bpf_l4_csum_replace(ctx, check, old_address, r->address,
 				flags | BPF_F_PSEUDO_HDR | sizeof(r->address)))
 		return false;
@@ -111,7 +113,7 @@ static __always_inline int refuse_quoting(context *ctx, const struct packet *p, 
 	e = icmp_error_about(p, &eth, type, code, mtu, quoted);
 	sum = bpf_csum_diff(0, 0, (void *)&e.icmp, sizeof(e.icmp), 0);
 	check = *(__u16 *)(quote + check_at);
-	if (check && check == pseudo_sum(p)) {
+	if (check && check == pseudo_sum(p) && p->flow.protocol != IPPROTO_SCTP) {
 		/*
 		 * The sender left the checksum to its network card: the kernel will fill it in,
 		 * inside our quote, after we summed. The quoted L4 part then sums to ~pseudo.
@@ -198,6 +200,7 @@ int onevip_tc(context *ctx)
 	/* a tagged packet belongs to its VLAN's interface, which has a door of its own */
 	if (ctx->pkt_type != PACKET_HOST || ctx->vlan_present || !read_packet(ctx, &p))
 		return not_ours();
+	p.mark = ctx->mark;
 	return direct(ctx, &p);
 }
 
@@ -221,6 +224,7 @@ int onevip_tc_egress(context *ctx)
 	if (!may_be_ours(s, filter, &p.flow.source))
 		return not_ours();
 	p.now = clock_now(s);
+	p.secure = s->secure_tcp >= 2;
 	back = reversed(&p.flow);
 	if (find(s, &back, SIDE_VIP, &connection)) {
 		if (method_of(connection.control) == METHOD_MASQ ||

@@ -97,7 +97,10 @@ static __always_inline bool rewrite(context *ctx, const struct packet *p,
 	if (forwarded)
 		decrement_ttl(ip);
 	ip->check = replaced(ip->check, old_address, r->address);
-	if (p->flow.protocol == IPPROTO_TCP || *check) { /* no checksum stays no checksum */
+	if (p->flow.protocol == IPPROTO_SCTP) { /* its checksum covers no address */
+		if (old_port != r->port)
+			return false;
+	} else if (p->flow.protocol == IPPROTO_TCP || *check) { /* no checksum stays no checksum */
 		__u16 new = replaced(replaced(*check, old_address, r->address), old_port, r->port);
 
 		*check = p->flow.protocol == IPPROTO_UDP && !new ? 0xffff : new;

@@ -18,6 +18,7 @@ HZ = 64  # a clock unit is a second
 NOW = 5_000_000  # clock units; any
 LIVE, CLAIMED, FREE = 2, 1, 0
 TCP_TIMEOUTS_S = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120)
+SCTP_TIMEOUTS_S = (2, 60, 60, 60, 60, 60, 60, 60, 900, 300, 300, 30, 1, 10)
 UDP_TIMEOUT_S = 300
 Address = IPv4Address | IPv6Address
 
@@ -32,7 +33,7 @@ def mapped(shape: shapes.Shape, entries: int, of: type[MappedArray] = MappedArra
 
 @dataclass(frozen=True)
 class Slot:
-    """What is written into a slot."""
+    """What is written into a slot. `timeout`, `under`, `disabled`: of a template."""
 
     client: Address
     client_port: int
@@ -48,6 +49,10 @@ class Slot:
     generation: int = 1
     tag: int = 0
     method: int = 0
+    own_port: bool = False
+    timeout: int = 0
+    under: int = 0
+    disabled: bool = False
 
     @property
     def control(self) -> int:
@@ -57,10 +62,17 @@ class Slot:
             | self.state << 4
             | self.method << 8
             | self.template << 11
-            | self.generation << 12
+            | self.own_port << 13
+            | self.generation << 14
             | self.tag << 28
             | self.seen << 40
         )
+
+    @property
+    def word(self) -> int:
+        if not self.template:
+            return 0x5A5A5A << 8 | 1  # a bucket's, or where its template is: nothing to show
+        return self.timeout | self.under << 24 | self.generation << 48
 
 
 class SyntheticPlane(DataPlane):
@@ -70,17 +82,14 @@ class SyntheticPlane(DataPlane):
         self.settings = mapped(shapes.SETTINGS, 1)
         self.reals = mapped(shapes.REAL, reals)
         self.slots = [mapped(shapes.CONNECTION, count, of) for count in slots or (64,)]
-        self.template_timeouts: dict[int, int] = {}
         self.settings.set(0, "hz", HZ)
         self.settings.set(0, "clock_shift", 6)
         self.settings.set_many(0, "tcp_timeout", (*TCP_TIMEOUTS_S, 0, 0, 0, 0, 0))
+        self.settings.set_many(0, "sctp_timeout", (*SCTP_TIMEOUTS_S, 0, 0))
         self.settings.set(0, "udp_timeout", UDP_TIMEOUT_S)
 
     def connection_tables(self) -> list[MappedArray]:
         return self.slots
-
-    def template_timeout(self, real: int) -> int:
-        return self.template_timeouts.get(real, 0)
 
     def put_real(self, index: int, address: Address, port: int) -> None:
         self.reals.set_bytes(index, "address", packed(address))
@@ -114,4 +123,7 @@ def write(table: MappedArray, at: int, slot: Slot) -> None:
     table.set(at, "vip_port", slot.vip_port)
     table.set(at, "real", slot.real)
     table.set(at, "protocol", slot.protocol)
+    table.set(at, "is_template", slot.template)
+    table.set(at, "disabled", slot.disabled)
+    table.set(at, "word", slot.word)
     table.set(at, "control", slot.control)

@@ -19,8 +19,11 @@ from onevip.model import (
     ForwardingMethod,
     Protocol,
     RealServer,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
 )
+from onevip.model.service import SCHEDULERS
 
 INVALID_RANGE = (
     "Invalid Range: 10.0.0.9-10.0.0.2: "
@@ -263,6 +266,29 @@ def test_request_and_receive_of_a_real_server_come_before_those_of_the_section(
 
 
 @pytest.mark.parametrize(
+    ("real", "upper", "lower"),
+    [
+        ("10.0.0.2:80 gate", 0, 0),
+        ("10.0.0.2:80 gate l:5 u:10", 10, 5),
+        ('10.0.0.2:80 gate 2 "a","b" l:5  u:10', 10, 5),
+        ("10.0.0.2->10.0.0.3:80 masq 1 u:2147483647", 2**31 - 1, 0),
+        ("10.0.0.2:80 gate 1 l:0 u:0", 0, 0),
+    ],
+)
+def test_thresholds_of_a_real_server(real, upper, lower):
+    configuration = read(section(real=real))
+    for server in configuration.services[0].real_servers:
+        assert (server.real.upper_threshold, server.real.lower_threshold) == (upper, lower)
+    assert configuration.warnings == ()
+
+
+def test_what_stands_before_a_threshold_is_dropped_but_not_silently():
+    configuration = read(section(real="10.0.0.2:80 gate heavy u:9"))
+    assert configuration.services[0].real_servers[0].real.upper_threshold == 9
+    assert configuration.warnings == ("lb.cf:2: 'heavy' before u:9 means nothing and is ignored",)
+
+
+@pytest.mark.parametrize(
     ("real", "message"),
     [
         ("10.0.0.2:80 nat", "forward method must be gate, masq or ipip"),
@@ -272,7 +298,11 @@ def test_request_and_receive_of_a_real_server_come_before_those_of_the_section(
         ("10.0.0.2:80 gate -1", 'Invalid real server line, around " -1"'),
         ('10.0.0.2:80 gate 1 "a" , "b"', 'Invalid real server line, around " "a" , "b""'),
         ("10.0.0.2:80 gate 65536", "weight 65536 is more than 65535"),
-        ("10.0.0.2:80 gate 1 l:5 u:9", "a connection threshold (l:, u:) is not supported yet"),
+        ("10.0.0.2:80 gate l:5", "lower threshold l:5 is above the upper one, u:0"),
+        ("10.0.0.2:80 gate 1 u:9 l:5", "lower threshold l:5 is above the upper one, u:0"),
+        ("10.0.0.2:80 gate u:2147483648", "threshold u:2147483648 is more than 2147483647"),
+        ('10.0.0.2:80 gate "a","b"u:9', 'Invalid real server line, around "u:9"'),
+        ("10.0.0.2:80 gate u:9 heavy", 'Invalid real server line, around " heavy"'),
         ("[2001:db8::2]:80 masq", "an IPv6 real server is not supported yet"),
         (
             "10.0.0.9->10.0.0.2:80 gate",
@@ -369,19 +399,150 @@ def test_a_fallback_port_by_name_has_the_protocol_of_the_service():
     assert (error.line, error.message) == (1, "invalid port for fallback server")
 
 
+# Options of a service.
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_of_ipvs_is_known(scheduler):
+    assert one(section(f"scheduler={scheduler}")).scheduler == scheduler
+
+
+@pytest.mark.parametrize(
+    ("lines", "options"),
+    [
+        ([], ServiceOptions()),
+        (["persistent=600"], ServiceOptions(persistent_s=600)),
+        (["persistent = about 5 minutes", "persistent=300s"], ServiceOptions(persistent_s=300)),
+        (
+            ["netmask=255.255.255.0", "persistent=60"],
+            ServiceOptions(persistent_s=60, netmask=IPv4Address("255.255.255.0")),
+        ),
+        (
+            ["persistent=60", "netmask=255.255.255.000"],
+            ServiceOptions(persistent_s=60, netmask=IPv4Address("255.255.255.0")),
+        ),
+        (["persistent=60", "netmask=255.255.255.255"], ServiceOptions(persistent_s=60)),
+        (["protocol=udp", "ops=yes"], ServiceOptions(one_packet=True)),
+        (["protocol=udp", "ops=no"], ServiceOptions()),
+        (
+            ["schedflags=sh-port,sh-fallback of sh", "scheduler=sh"],
+            ServiceOptions(SchedulerFlag.PORT | SchedulerFlag.FALLBACK),
+        ),
+        (["schedflags=flag-3"], ServiceOptions(SchedulerFlag.FLAG_3)),
+    ],
+)
+def test_options_of_a_service(lines, options):
+    configuration = read(section(*lines, "service=none"))
+    assert configuration.services[0].options == options
+    assert configuration.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ("ops=yes", "lb.cf:3: ops=yes is for protocol=udp and is ignored"),
+        (
+            "netmask=255.255.255.0",
+            "lb.cf:3: netmask means nothing without persistent and is ignored",
+        ),
+    ],
+)
+def test_an_option_without_effect_warns(line, warning):
+    configuration = read(section(line))
+    assert configuration.services[0].options == ServiceOptions()
+    assert configuration.warnings == (warning,)
+
+
+def test_a_persistent_service_may_have_every_port():
+    service = one(
+        section("persistent=60", "fallback=127.0.0.1", virtual="10.0.0.1:0", real="10.0.0.2 masq")
+    )
+    assert service.key == ServiceKey(Protocol.TCP, IPv4Address("10.0.0.1"), 0)
+    assert [server.real.port for server in service.real_servers] == [0]
+    assert service.real_servers[0].check.type is CheckType.ON
+    assert service.fallback == RealServer(IPv4Address("127.0.0.1"), 0)
+
+
+def test_a_real_server_of_every_port_loses_its_own_port_unless_masq():
+    text = section("persistent=60", virtual="10.0.0.1:0", real="10.0.0.2:80 gate")
+    configuration = read(text)
+    assert configuration.services[0].real_servers[0].real.port == 0
+    assert configuration.warnings == (
+        "lb.cf:2: gate cannot change the port: the table holds 10.0.0.2:0 instead of 10.0.0.2:80",
+    )
+    assert one(text.replace("gate", "masq")).real_servers[0].real.port == 80
+
+
+# Firewall marks.
+
+
+@pytest.mark.parametrize(
+    ("real", "port"), [("10.0.0.2 gate", 0), ("10.0.0.2:80 gate", 80), ("10.0.0.2:81 masq", 81)]
+)
+def test_a_service_by_mark(real, port):
+    configuration = read(
+        section("protocol=fwm", "scheduler=rr", "persistent=60", real=real, virtual="7")
+    )
+    (service,) = configuration.services
+    assert service.key == ServiceKey.of_mark(7)
+    assert service.options == ServiceOptions(persistent_s=60)
+    assert [server.real.port for server in service.real_servers] == [port]
+    assert service.real_servers[0].check.type is CheckType.ON  # a mark implies no service
+    assert configuration.warnings == ()
+
+
+def test_a_real_server_of_a_mark_is_checked_at_the_port_of_its_service():
+    configuration = read(section("service=http", virtual="7", real="10.0.0.2 gate"))
+    check = configuration.services[0].real_servers[0].check
+    assert (check.port, check.type) == (80, CheckType.HTTP)
+    assert configuration.warnings == ()
+
+
+def test_a_connect_check_without_a_port_warns():
+    configuration = read(section("checktype=connect", virtual="7", real="10.0.0.2 gate"))
+    assert configuration.warnings == (
+        "lb.cf:2: there is no port to connect to, so it counts as down: give checkport",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "port"),
+    [("fallback=127.0.0.1:http gate", 80), ("fallback=127.0.0.1", 0), ("fallback=127.0.0.1:9", 9)],
+)
+@pytest.mark.parametrize("is_global", [True, False])
+def test_the_fallback_server_of_a_mark(line, port, is_global):
+    text = f"{line}\n{section(virtual='7')}" if is_global else section(line, virtual="7")
+    assert one(text).fallback == RealServer(IPv4Address("127.0.0.1"), port)
+
+
+def test_the_protocol_of_a_mark_is_fwm():
+    error = refusal(section("protocol=tcp", "nonsense=1", virtual="7"))
+    assert (error.line, error.message) == (
+        3,
+        "protocol must be fwm if the virtual service is a fwmark (a number)",
+    )
+
+
+def test_an_address_without_a_port_is_a_mark_as_ever_but_not_silently():
+    configuration = read(section(virtual="10.0.0.1"))
+    assert configuration.services[0].key == ServiceKey.of_mark(10)
+    (warning,) = configuration.warnings
+    assert warning == (
+        "lb.cf:1: 10.0.0.1 has no port, so it is no address but firewall mark 10, as in "
+        "ldirectord: an address needs its port, as in virtual=192.0.2.1:80"
+    )
+
+
 # Refused by name.
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "persistent=600",
         'login="x"',
         'passwd="x"',
         "emailalert=a@b",
         "monitorfile=x",
-        "netmask=255.255.255.255",
-        "ops=yes",
         "checkcount=3",
         "fallbackcommand=x",
     ],
@@ -409,7 +570,18 @@ def test_a_directive_that_must_wait_is_refused_by_name_globally(line):
         ("autoreload=yes", 'Unknown command "\tautoreload=yes"', "'autoreload' is a global"),
         ("request=index.html", 'Unknown command "\trequest=index.html"', "quote the value"),
         ('request="a#b"', 'Unknown command "\trequest="a#b""', "a # begins a comment"),
-        ("scheduler=mh", "scheduler 'mh' is not supported yet", ""),
+        ("persistent=long", "invalid persistent timeout", ""),
+        ("persistent=0", "invalid persistent timeout", "give 1 to 2678400 seconds"),
+        ("persistent=2678401", "invalid persistent timeout", "give 1 to 2678400 seconds"),
+        ("netmask=24", "invalid netmask: dotted quad notation is required", ""),
+        ("netmask=255.255.255.0 ", "invalid netmask: dotted quad notation is required", ""),
+        ("netmask=255.255.255.256", "invalid netmask: dotted quad notation is required", ""),
+        ("ops=maybe", "ops must be 'yes' or 'no'", ""),
+        ("schedflags=", "invalid schedflags", ""),
+        ("schedflags=sh-prot", 'unknown scheduler flag "sh-prot"', 'did you mean "sh-port"?'),
+        ("schedflags=sh-port", "scheduler flag sh-port is for scheduler=sh, not for wrr", ""),
+        ("protocol=fwm", "protocol must be tcp or udp if the virtual service is an address", ""),
+        ("protocol=", "invalid protocol", ""),
         ("scheduler=wrl", 'unknown scheduler "wrl"', 'did you mean "wrr"?'),
         ("checktype=ping", "checktype 'ping' is not supported yet", ""),
         ("checktype=3", "checktype with a number", ""),
@@ -429,8 +601,10 @@ def test_a_line_that_cannot_be_used_says_why(line, message, hint):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        (section(virtual="7"), 1, "a virtual service by firewall mark (7) is not supported yet"),
-        (section(virtual="10.0.0.1"), 1, "a virtual service by firewall mark (10) is not"),
+        (section(virtual="0"), 1, "firewall mark 0 is not in 1..4294967295"),
+        (section(virtual="4294967296"), 1, "firewall mark 4294967296 is not in 1..4294967295"),
+        (section(virtual="10.0.0.1:0"), 1, "port 0 (all ports) needs persistence"),
+        (section(virtual="7") + "\n" + section(virtual="7") + "\n\n", 5, "duplicate virtual"),
         (section(virtual=""), 1, "invalid address for virtual server"),
         (section(virtual="[2001:db8::1]:80"), 1, "cannot specify an IPv6 address here."),
         (section(virtual="10.0.0.1:ircd"), 1, "invalid address for virtual service"),

@@ -17,6 +17,7 @@ from connection_table import (
     FREE,
     LIVE,
     NOW,
+    SCTP_TIMEOUTS_S,
     TCP_TIMEOUTS_S,
     UDP_TIMEOUT_S,
     Slot,
@@ -37,20 +38,28 @@ CLIENT, OTHER_CLIENT = IPv4Address("198.51.100.7"), IPv4Address("203.0.113.9")
 VIP, OTHER_VIP = IPv4Address("192.0.2.100"), IPv4Address("192.0.2.101")
 REAL, OTHER_REAL = IPv4Address("10.1.0.10"), IPv4Address("10.1.0.11")
 ONE = Slot(CLIENT, 40000, VIP, 80, real=0)
+TEMPLATE = replace(ONE, client_port=0, template=True, timeout=360)
 OTHER = Slot(OTHER_CLIENT, 50000, OTHER_VIP, 443, real=1, state=4, generation=2, tag=7)
 
 
-def connection(slot: Slot, real: IPv4Address | IPv6Address, real_port: int) -> Connection:
-    """What a live slot stands for. Templates last a thousand seconds here."""
+def connection(slot: Slot, real: IPv4Address | IPv6Address, real_server_port: int) -> Connection:
+    """What a live slot stands for."""
+    vip_port, real_port = slot.vip_port, real_server_port or slot.vip_port
     names, timeout = STATES[slot.protocol], UDP_TIMEOUT_S
     if slot.protocol is Protocol.TCP:
         timeout = TCP_TIMEOUTS_S[slot.state]
+    elif slot.protocol is Protocol.SCTP:
+        timeout = SCTP_TIMEOUTS_S[slot.state]
     if slot.template:
-        names, timeout = TEMPLATE_STATES, 1000
+        names, timeout = TEMPLATE_STATES, slot.timeout
+        real_port = real_port if vip_port else 0
+        if slot.disabled:
+            vip_port = real_port = 65535
+    elif slot.own_port:
+        real_port = vip_port
     return Connection(
-        slot.protocol, slot.client, slot.client_port, slot.vip, slot.vip_port,
-        real, real_port or slot.vip_port, names[slot.state],
-        max(0, timeout - (NOW - slot.seen)), slot.active, slot.template,
+        slot.protocol, slot.client, slot.client_port, slot.vip, vip_port, real, real_port,
+        names[slot.state], max(0, timeout - (NOW - slot.seen)), slot.active, slot.template,
     )  # fmt: skip
 
 
@@ -111,13 +120,15 @@ def test_the_port_of_a_service_of_every_port_is_the_clients():
         (replace(ONE, seen=NOW + 1), 900),  # a packet came after we looked at the clock
         (replace(ONE, state=6, seen=NOW - 3), 7),
         (replace(ONE, protocol=Protocol.UDP, state=0, seen=NOW - 1), 299),
-        (replace(ONE, client_port=0, template=True, seen=NOW - 60), 540),
+        (replace(ONE, protocol=Protocol.SCTP, state=8, seen=NOW - 1), 899),
+        (replace(TEMPLATE, timeout=600, under=3, seen=NOW - 60), 540),
+        (replace(TEMPLATE, timeout=60, seen=NOW - 61), 0),
+        (replace(TEMPLATE, timeout=0x7FFFFF, under=0xFFFFFF, generation=0x3FFF), 0x7FFFFF),
     ],
 )
 def test_time_that_is_left(slot, expires_s):
     plane = two_reals(SyntheticPlane())
-    plane.template_timeouts[0] = 600
-    plane.put(0, slot)
+    plane.put(1, slot)
     assert [one.expires_s for one in read(plane)] == [expires_s]
 
 
@@ -180,7 +191,7 @@ WAS, IS = connection(ONE, REAL, 8080), connection(OTHER, OTHER_REAL, 80)
 
 def test_a_connection_that_ends_between_the_looks_is_not_reported(interrupted):
     for look in range(1, LOOKS + 1):
-        assert interrupted(look, lambda table: table.set(3, "control", 1 << 12)) == []
+        assert interrupted(look, lambda table: table.set(3, "control", 1 << 14)) == []
 
 
 @pytest.mark.parametrize("look", range(1, LOOKS + 1))
@@ -233,7 +244,7 @@ def test_a_real_server_that_gets_anothers_slot_is_called_by_its_own_name():
     plane.put(3, ONE)
 
     def renamed(table: MappedArray) -> None:
-        table.set(3, "control", 1 << 12)
+        table.set(3, "control", 1 << 14)
         plane.put_real(0, IPv4Address("10.1.0.99"), 99)
         write(table, CHUNK + 3, replace(ONE, client_port=41000))
 
@@ -261,7 +272,7 @@ def test_a_name_that_came_after_the_connection_is_not_its_own():
         def words(self, offset: int, first: int, entries: int) -> list[int]:
             type(self).looks += 1
             if self.looks == 4:  # the first three were for the names at the beginning
-                plane.slots[0].set(3, "control", 1 << 12)
+                plane.slots[0].set(3, "control", 1 << 14)
                 plane.put_real(0, IPv4Address("10.1.0.99"), 99)
             return super().words(offset, first, entries)
 
@@ -307,14 +318,17 @@ PORTS = st.sampled_from([0, 1, 80, 8080, 256, 40000, 65535])
 def slots(draw: st.DrawFn) -> Slot:
     addresses = draw(st.sampled_from([IPV4, IPV6]))
     protocol = draw(st.sampled_from(Protocol))
-    template = draw(st.booleans())
+    template = protocol is Protocol.IP or draw(st.booleans())
     names = TEMPLATE_STATES if template else STATES[protocol]
     return Slot(
         draw(addresses | (st.ip_addresses(v=4) if addresses is IPV4 else ANY_IPV6)),
-        draw(PORTS), draw(addresses), draw(PORTS), draw(st.sampled_from(list(REALS))), protocol,
+        0 if template else draw(PORTS), draw(addresses), draw(PORTS),
+        draw(st.sampled_from(list(REALS))), protocol,
         draw(st.integers(0, len(names) - 1)), NOW - draw(st.integers(0, 2000)),
         draw(st.booleans()), template, draw(st.sampled_from([FREE, CLAIMED, LIVE, LIVE, LIVE])),
-        draw(st.integers(0, 65535)), draw(st.integers(0, 4095)), draw(st.integers(0, 3)),
+        draw(st.integers(0, 0x3FFF)), draw(st.integers(0, 4095)), draw(st.integers(0, 3)),
+        draw(st.booleans()), draw(st.integers(0, 3000)), draw(st.integers(0, 0xFFFFFF)),
+        template and draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -327,7 +341,7 @@ FILTERS = st.builds(
     st.none() | st.sampled_from([REAL, OTHER_REAL, IPv6Address("2001:db8:1::10"), CLIENT]),
     st.none() | PORTS,
     st.just(frozenset())
-    | st.frozensets(st.sampled_from([*STATES[Protocol.TCP], "UDP", *TEMPLATE_STATES])),
+    | st.frozensets(st.sampled_from([*STATES[Protocol.TCP], "UDP", *TEMPLATE_STATES, "INIT"])),
 )
 
 
@@ -339,7 +353,6 @@ def test_every_way_to_read_any_table_agrees(held, wanted):
     plane = SyntheticPlane(80, reals=301)
     for index, (address, port) in REALS.items():
         plane.put_real(index, address, port)
-        plane.template_timeouts[index] = 1000
     plane.put_all(held)
     live = [connection(slot, *REALS[slot.real]) for slot in held if slot.phase == LIVE]
     expected = [one for one in live if wanted.admits(one)]
@@ -381,10 +394,60 @@ def test_filters(wanted, admitted):
     assert {one.client_port for one in read(plane) if wanted.admits(one)} == admitted
 
 
+MARK_7 = replace(TEMPLATE, protocol=Protocol.IP, vip=IPv4Address(7), vip_port=0)
+
+
+@pytest.mark.parametrize(
+    ("slot", "ends"),
+    [
+        (TEMPLATE, "TCP 06:00  ASSURED     198.51.100.7:0     192.0.2.100:80     10.1.0.10:8080"),
+        (replace(TEMPLATE, state=0, vip_port=0),
+         "TCP 06:00  NONE        198.51.100.7:0     192.0.2.100:0      10.1.0.10:0"),
+        (replace(TEMPLATE, disabled=True, seen=NOW - 350),
+         "TCP 00:10  ASSURED     198.51.100.7:0     192.0.2.100:65535  10.1.0.10:65535"),
+        (replace(MARK_7, client=IPv4Address("198.51.100.0"), state=0, seen=NOW - 312),
+         "IP  00:48  NONE        198.51.100.0:0     0.0.0.7:0          10.1.0.10:0"),
+        (replace(MARK_7, vip=IPv4Address(0xDEADBEEF)),
+         "IP  06:00  ASSURED     198.51.100.7:0     222.173.190.239:0  10.1.0.10:0"),
+        (replace(MARK_7, disabled=True),
+         "IP  06:00  ASSURED     198.51.100.7:0     0.0.0.7:65535      10.1.0.10:65535"),
+        (replace(ONE, own_port=True, vip_port=443),
+         "TCP 15:00  ESTABLISHED 198.51.100.7:40000 192.0.2.100:443    10.1.0.10:443"),
+    ],
+)  # fmt: skip
+def test_what_persistence_leaves_is_listed_as_the_kernel_lists_it(slot, ends):
+    plane = two_reals(SyntheticPlane())
+    plane.put(1, slot)
+    assert "".join(Reader(plane, now=lambda: NOW).lines(NUMERIC)) == ends + "\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "vip_ports"),
+    [
+        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 0)), [0, 80, 443, 65535]),
+        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 80)), [80]),
+        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 65535)), [65535]),
+        (ConnectionFilter(service=ServiceKey(Protocol.IP, IPv4Address(7), 0)), [0]),
+        (ConnectionFilter(real=REAL, real_port=8080), [80]),
+        (ConnectionFilter(real=REAL, real_port=443), [443]),
+        (ConnectionFilter(real=REAL, real_port=0), [0, 0]),
+        (ConnectionFilter(real=REAL, real_port=65535), [65535]),
+        (ConnectionFilter(states=frozenset({"ASSURED"})), [0, 0, 80, 65535]),
+    ],
+)
+def test_filters_see_templates_as_they_are_listed(wanted, vip_ports):
+    plane = two_reals(SyntheticPlane())
+    plane.put_all([
+        replace(ONE, phase=FREE),
+        TEMPLATE, MARK_7, replace(TEMPLATE, vip_port=0), replace(TEMPLATE, disabled=True),
+        replace(ONE, own_port=True, vip_port=443),
+    ])  # fmt: skip
+    assert sorted(one.vip_port for one in read(plane, wanted)) == vip_ports
+
+
 def test_counts_keep_templates_apart():
     plane = two_reals(SyntheticPlane())
-    plane.template_timeouts[0] = 300
-    plane.put_all([ONE, replace(ONE, client_port=0, template=True), replace(ONE, client_port=1)])
+    plane.put_all([ONE, TEMPLATE, replace(ONE, client_port=1)])
     kinds = Reader(plane, now=lambda: NOW).counts()
     assert Counter((kind.state, kind.template) for kind in kinds.elements()) == {
         ("ESTABLISHED", False): 2,

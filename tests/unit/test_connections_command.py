@@ -54,6 +54,36 @@ def test_lines(connections):
     )
 
 
+def test_templates_of_a_mark_and_what_is_disabled():
+    mark = IPv4Address(7)
+    engine = MemoryEngine()
+    engine.held = [
+        Connection(Protocol.IP, CLIENT - 7, 0, mark, 0, REAL, 0, "NONE", 48, template=True),
+        Connection(TCP, CLIENT, 0, VIP, 65535, REAL, 65535, "ASSURED", 355, template=True),
+    ]
+
+    def printed(*argv: str) -> list[str]:
+        out = io.StringIO()
+        assert main(list(argv), Environment(stdout=out, engine=lambda: engine)) == 0
+        return out.getvalue().splitlines()
+
+    of_mark = "IP       0:48  NONE        198.51.100.0:0        0.0.0.7:0             10.1.0.10:0"
+    assert printed()[1:] == [
+        of_mark,
+        "TCP      5:55  ASSURED     198.51.100.7:0        192.0.2.100:65535     10.1.0.10:65535",
+    ]
+    assert printed("--service", "ip:0.0.0.7:0")[1:] == [of_mark]
+    assert json.loads(printed("--json")[0]) == {
+        "protocol": "ip", "state": "NONE", "expires_s": 48, "active": False, "template": True,
+        "client": "198.51.100.0", "client_port": 0, "vip": "0.0.0.7", "vip_port": 0,
+        "real": "10.1.0.10", "real_port": 0,
+    }  # fmt: skip
+    counts = [line.split() for line in printed("--count")]
+    assert ["State", "IP", "TCP", "UDP"] in counts
+    assert ["NONE", "(template)", "1", "0", "0"] in counts
+    assert ["IP", "0.0.0.7:0", "0", "1"] in counts
+
+
 def test_without_connections_there_is_the_header(connections):
     printed = connections("--client", "203.0.113.1")
     assert printed == connections().splitlines(keepends=True)[0]
@@ -109,6 +139,10 @@ def test_counts_of_an_empty_table(connections):
         ("--client 192.0.2.0/24", ConnectionFilter(client=IPv4Network("192.0.2.0/24"))),
         ("--client 2001:db8::/32", ConnectionFilter(client=IPv6Network("2001:db8::/32"))),
         ("--service tcp:192.0.2.1:80", ConnectionFilter(service=ServiceKey(TCP, VIP - 99, 80))),
+        (
+            "--service sctp:192.0.2.1:80",
+            ConnectionFilter(service=ServiceKey(Protocol.SCTP, VIP - 99, 80)),
+        ),
         ("--service UDP:192.0.2.1:0", ConnectionFilter(service=ServiceKey(UDP, VIP - 99, 0))),
         (
             "--service tcp:[2001:db8::100]:443",
@@ -163,6 +197,14 @@ def test_filters_go_together(connections, argv, ports):
             "--service 192.0.2.1:80: '192.0.2.1' is no protocol; write tcp:",
         ),
         ("--service tcp:192.0.2.1", "--service tcp:192.0.2.1: its port is missing; write tcp:"),
+        (
+            "--service fwm:258",
+            "--service fwm:258: connections do not know their mark; write ip:0.0.1.2:0 for its",
+        ),
+        (
+            "--service fwm:web",
+            "--service fwm:web: connections do not know their mark; write ip:0.0.0.7:0 for its",
+        ),
         (
             "--service tcp:192.0.2.1:http",
             "--service tcp:192.0.2.1:http: port 'http' is no number from 0 to 65535; write tcp:",

@@ -22,10 +22,12 @@ from onevip.model import (
     Configuration,
     DataplaneError,
     EditRealServer,
+    EditService,
     Outcome,
     Protocol,
     RealServer,
     ServiceKey,
+    ServiceOptions,
     Table,
     UnknownScheduler,
     VirtualService,
@@ -186,6 +188,17 @@ def test_a_service_that_the_daemon_did_not_make_is_never_touched(tmp_path):
     assert list(desk.engine.table) == [foreign]
 
 
+def test_a_service_by_mark_is_its_daemons_over_a_restart(tmp_path):
+    by_mark = CF.replace("virtual=10.20.0.100:80", "virtual=7")
+    before = Desk(tmp_path).start(by_mark)
+    assert before.ownership.services == {ServiceKey.of_mark(7)}
+    before.ownership.release()
+    after = Desk(tmp_path, table=before.engine.table)
+    assert after.ownership.services == {ServiceKey.of_mark(7)}
+    after.start(by_mark.replace("virtual=7", "virtual=8"))
+    assert set(after.engine.table.services) == {ServiceKey.of_mark(8)}
+
+
 def test_a_service_that_left_the_file_while_no_daemon_ran_is_deleted(tmp_path):
     before = Desk(tmp_path).start()
     before.ownership.release()
@@ -295,6 +308,21 @@ def test_a_server_whose_check_changes_keeps_its_weight_until_the_new_verdict(des
     assert desk.checks.states != {}
     assert all(s.verdict is Verdict.UNPROVEN for s in desk.checks.states.values())
     assert desk.weights() == {"10.20.0.11": 2, "10.20.0.12": 0}
+
+
+def test_a_reload_changes_options_and_nothing_else(desk, said):
+    desk.start()
+    desk.hear("10.20.0.11", GOOD)
+    weights = desk.weights()
+    desk.use(CF + "    persistent=300\n    netmask=255.255.255.0\n")
+    change = desk.engine.applied[-1]
+    assert change == EditService(
+        WEB, "wrr", ServiceOptions(persistent_s=300, netmask=IPv4Address("255.255.255.0"))
+    )
+    assert said()[-1] == (
+        "virtual service tcp 10.20.0.100:80: no options -> persistent 300 s, mask 255.255.255.0"
+    )
+    assert desk.weights() == weights
 
 
 # Stop.

@@ -242,6 +242,7 @@ def daddr(right: object, op: str = "==") -> dict[str, object]:
 
 ON_LO = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}
 DROP = {"drop": None}
+OURS = {"family": "ip", "table": "onevip_marks", "name": "prerouting", "hook": "prerouting"}
 
 
 @pytest.mark.parametrize(
@@ -265,6 +266,7 @@ DROP = {"drop": None}
         ([nft_chain("input"), nft_rule(daddr({"set": ["9.9.9.9"]}))], []),
         ([nft_chain("input"), nft_rule(daddr("@named"))], ["1 rule"]),
         ([nft_chain("input"), nft_rule(ON_LO, DROP)], []),
+        ([{"chain": OURS}, {"rule": {**OURS, "chain": "prerouting", "expr": [DROP]}}], []),
     ],
 )
 def test_chains_that_could_match_a_vip_are_named(ruleset, found):

@@ -181,12 +181,12 @@ def recorded_table(scenario: str, listing: str) -> SyntheticPlane:
         number = (TEMPLATE_STATES if is_template else STATES[protocol]).index(state)
         timeout = TCP_TIMEOUTS_S[number] if protocol is Protocol.TCP else UDP_TIMEOUT_S
         if is_template:
-            timeout = plane.template_timeouts[at] = 360
+            timeout = 360
         left = int(minutes) * 60 + int(seconds)
         plane.put_real(at, address_of(real), int(rport, 16))
         plane.put(at, Slot(
             address_of(client), int(cport, 16), address_of(vip), int(vport, 16), at, protocol,
-            number, NOW - (timeout - left), template=is_template,
+            number, NOW - (timeout - left), template=is_template, timeout=timeout,
         ))  # fmt: skip
     return plane
 

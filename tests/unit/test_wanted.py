@@ -20,6 +20,7 @@ from onevip.model import (
     Protocol,
     RealServer,
     ServiceKey,
+    ServiceOptions,
     Table,
     VirtualService,
     diff,
@@ -41,6 +42,17 @@ def server(number: int, weight: int = 2) -> ConfiguredRealServer:
 ONE, TWO = server(1), server(2)
 
 
+def test_a_quiescent_server_keeps_its_thresholds():
+    real = replace(ONE.real, upper_threshold=100, lower_threshold=50)
+    service = ConfiguredService(WEB, "wrr", (replace(ONE, real=real),), None, quiescent=True)
+    (row,) = (
+        wanted(Configuration("lb.cf", (service,)), {ONE.check: DOWN}, Table.of())
+        .get(WEB)
+        .real_servers
+    )
+    assert row == replace(real, weight=0)
+
+
 def table(
     *verdicts: Verdict,
     quiescent: bool = True,
@@ -49,14 +61,15 @@ def table(
     servers: tuple[ConfiguredRealServer, ...] = (ONE, TWO),
 ) -> dict[str, int]:
     """Address → weight of the wanted rows, when the servers have these verdicts."""
-    service = ConfiguredService(WEB, "wrr", servers, fallback, quiescent)
+    options = ServiceOptions(persistent_s=300)
+    service = ConfiguredService(WEB, "wrr", servers, fallback, quiescent, options=options)
     before = Table.of() if actual is None else Table.of([VirtualService(WEB, "wrr", actual)])
     result = wanted(
         Configuration("lb.cf", (service,)),
         dict(zip((s.check for s in servers), verdicts, strict=True)),
         before,
     )
-    assert result.get(WEB).scheduler == "wrr"
+    assert (result.get(WEB).scheduler, result.get(WEB).options) == ("wrr", options)
     return {str(real.address): real.weight for real in result.get(WEB).real_servers}
 
 

@@ -51,12 +51,20 @@ def _client(text: str) -> Network:
 def _service(text: str) -> ServiceKey:
     example = "tcp:192.0.2.100:80, udp:[2001:db8::1]:53, port 0 for every port"
     name, _, rest = text.partition(":")
+    if name.lower() == "fwm":
+        raise _fault("service", text, "connections do not know their mark", _templates_of(rest))
     if name.upper() not in Protocol.__members__:
         raise _fault("service", text, f"{name!r} is no protocol", example)
     address, port = _endpoint("service", text, rest, example)
     if port is None:
         raise _fault("service", text, "its port is missing", example)
     return ServiceKey(Protocol[name.upper()], address, port)
+
+
+def _templates_of(mark: str) -> str:
+    """The templates of a service by mark do: it is the address that they are for."""
+    known = mark.isascii() and mark.isdigit() and 0 < int(mark[:11]) < 2**32
+    return f"ip:{IPv4Address(int(mark) if known else 7)}:0 for its templates"
 
 
 def _real(text: str) -> tuple[Address, int | None]:

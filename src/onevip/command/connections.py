@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--client", metavar="ADDR[/LEN]", help="of this client or network")
     parser.add_argument(
-        "--service", metavar="tcp|udp:VIP:PORT", help="to this service; port 0: every port"
+        "--service", metavar="tcp|udp|sctp:VIP:PORT", help="to this service; port 0: every port"
     )
     parser.add_argument("--real", metavar="ADDR[:PORT]", help="on this real server")
     parser.add_argument("--state", metavar="STATE[,STATE]", help="in one of these states")

@@ -5,6 +5,7 @@ Nothing known to ldirectord is unknown here: what is not supported yet is refuse
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -50,6 +51,15 @@ def _service(value: str, place: Place) -> str:
 
 
 def _protocol(value: str, place: Place) -> str:
+    if not re.search(r"[A-Za-z0-9_]", value):
+        raise place.error("invalid protocol")
+    if place.of_mark:
+        return values.one_of(
+            "protocol must be fwm if the virtual service is a fwmark (a number)",
+            known=("fwm",),
+            not_yet=(),
+            what="protocol",
+        )(value, place)
     return values.one_of(
         "protocol must be tcp or udp if the virtual service is an address and port",
         known=("tcp", "udp"),
@@ -76,6 +86,10 @@ VIRTUALHOST = Directive("virtualhost", in_section=values.quoted_or_bare)
 HTTPMETHOD = Directive("httpmethod", in_section=values.http_method)
 PROTOCOL = Directive("protocol", in_section=_protocol)
 SCHEDULER = Directive("scheduler", in_section=values.scheduler)
+SCHEDFLAGS = Directive("schedflags", in_section=values.scheduler_flags)
+PERSISTENT = Directive("persistent", in_section=values.persistent)
+NETMASK = Directive("netmask", in_section=values.netmask)
+OPS = Directive("ops", in_section=values.yes_no("ops"))
 
 DIRECTIVES: dict[str, Directive[object]] = {
     directive.name: cast(Directive[object], directive)
@@ -98,6 +112,10 @@ DIRECTIVES: dict[str, Directive[object]] = {
         HTTPMETHOD,
         PROTOCOL,
         SCHEDULER,
+        SCHEDFLAGS,
+        PERSISTENT,
+        NETMASK,
+        OPS,
     )
 }
 
@@ -133,10 +151,6 @@ NOT_YET_IN_SECTION = frozenset(
         "database",
         "secret",
         "load",
-        "schedflags",
-        "persistent",
-        "netmask",
-        "ops",
         "monitorfile",
         "servicename",
         "comment",

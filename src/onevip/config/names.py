@@ -1,4 +1,4 @@
-"""Names that a configuration may hold: hosts, ports, services, schedulers."""
+"""Names that a configuration may hold: hosts, ports, services."""
 
 from __future__ import annotations
 
@@ -37,10 +37,6 @@ PORT_OF_SERVICE = {service: port for port, service in SERVICE_OF_PORT.items()}
 
 SERVICES = ("http", "none")
 SERVICES_NOT_YET = (*sorted({*PORT_OF_SERVICE, "simpletcp"} - set(SERVICES)),)
-
-SCHEDULERS = ("rr", "wrr", "lc", "wlc", "sed", "nq")
-#: IPVS has these too (spec ipvs §4); this engine does not yet.
-SCHEDULERS_NOT_YET = ("lblc", "lblcr", "dh", "sh", "fo", "ovf", "mh", "twos")
 
 
 def resolve(host: str) -> IPv4Address | None:

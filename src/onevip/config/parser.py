@@ -6,8 +6,10 @@ import stat
 from pathlib import Path
 
 from onevip.config import directives as d
+from onevip.config import head as heads
 from onevip.config import names, sections
 from onevip.config.directives import Given
+from onevip.config.head import Head
 from onevip.config.lines import Section, split
 from onevip.config.names import PortOf, Resolve
 from onevip.config.place import Place, Source
@@ -41,21 +43,21 @@ def parse(
     """
     source = Source(file, resolve, port_of)
     globally = Given()
-    read: list[tuple[Section, Place, tuple[str, str], Given]] = []
+    read: list[tuple[Section, Place, Head, Given]] = []
     for part in split(text):
         if not isinstance(part, Section):
             globally.take(Place(source, part, in_section=False))
             continue
         place = Place(source, part.head, in_section=False)
-        address = sections.head(place)
+        head = heads.read(place)
         given = Given(globally)
         for line in part.body:
-            given.take(Place(source, line, in_section=True))
-        read.append((part, place, address, given))
+            given.take(Place(source, line, in_section=True, of_mark=head.mark > 0))
+        read.append((part, place, head, given))
 
     services: dict[ServiceKey, ConfiguredService] = {}
-    for part, place, address, given in read:
-        service = sections.service(place, address, given)
+    for part, place, head, given in read:
+        service = sections.service(place, head, given)
         if service.key in services:
             raise place.error(
                 "duplicate virtual server",

@@ -26,6 +26,7 @@ class Place:
     source: Source
     line: Line
     in_section: bool
+    of_mark: bool = False  # in the section of a firewall mark
 
     def error(self, message: str, hint: str = "", line: int | None = None) -> ConfigError:
         return ConfigError(self.source.file, line or self.line.number, message, hint)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from onevip.config import directives as d
 from onevip.config.directives import Directive, Given
-from onevip.config.names import PORT_OF_SERVICE, SERVICE_OF_PORT, SERVICES, to_port
+from onevip.config.head import Head
+from onevip.config.names import PORT_OF_SERVICE, SERVICE_OF_PORT, SERVICES
+from onevip.config.options import options as section_options
 from onevip.config.place import Place
 from onevip.config.servers import FallbackLine, RealLine
 from onevip.model import (
@@ -22,42 +23,22 @@ from onevip.model import (
     ServiceKey,
 )
 
-_ADDRESS_AND_PORT = re.compile(r"([A-Za-z0-9_.+-]+):([A-Za-z0-9_.+-]+)")
-_FIREWALL_MARK = re.compile(r"([0-9]+)(\.?)")
-
 DEFAULT_CHECK_TIMEOUT_S = 5
 DEFAULT_NEGOTIATE_TIMEOUT_S = 30
 DEFAULT_CHECK_INTERVAL_S = 10
 
 
-def head(place: Place) -> tuple[str, str]:
-    """(host, port), both as written after `virtual=`."""
-    parts = place.line.directive()
-    value = parts[1] if parts else ""
-    if parts and parts[0] == "virtual6":
-        raise place.not_yet("directive 'virtual6'")
-    if value.startswith("["):
-        raise place.error('cannot specify an IPv6 address here. please use "virtual6" instead.')
-    match = _ADDRESS_AND_PORT.match(value)  # what follows the port is ignored
-    if match:
-        return match[1], match[2]
-    mark = _FIREWALL_MARK.match(value)
-    if mark is None:
-        raise place.error("invalid address for virtual server")
-    raise place.not_yet(
-        f"a virtual service by firewall mark ({mark[1]})",
-        "an address needs its port, as in virtual=192.0.2.1:80" if mark[2] else "",
-    )
-
-
-def service(place: Place, address: tuple[str, str], given: Given) -> ConfiguredService:
+def service(place: Place, head: Head, given: Given) -> ConfiguredService:
     """The service that a section describes. Raises ConfigError."""
-    key = _key(place, address, given)
-    if key.port == 0:
-        raise place.not_yet("port 0 (all ports)", "it needs persistence")
+    key = head.key(place, given.get(d.PROTOCOL))
+    scheduler = given.get(d.SCHEDULER) or "wrr"
+    options = section_options(key, scheduler, given)
+    if not key.mark and key.port == 0 and not options.persistent_s:
+        raise place.error("port 0 (all ports) needs persistence", "as in persistent=600")
     return ConfiguredService(
         key=key,
-        scheduler=given.get(d.SCHEDULER) or "wrr",
+        scheduler=scheduler,
+        options=options,
         real_servers=_real_servers(place, key, given),
         fallback=_fallback(key, given.either(d.FALLBACK)),
         quiescent=given.either(d.QUIESCENT) is True,
@@ -72,27 +53,20 @@ def check_interval_s(given: Given) -> float:
     return float(DEFAULT_CHECK_INTERVAL_S if interval is None else interval)
 
 
-def _key(place: Place, address: tuple[str, str], given: Given) -> ServiceKey:
-    host, port_text = address
-    protocol = given.get(d.PROTOCOL) or ("udp" if port_text in ("53", "domain") else "tcp")
-    vip = place.source.resolve(host)
-    port = to_port(port_text, protocol, place.source.port_of)
-    if vip is None or port is None:
-        wrong = f"the host {host}" if vip is None else f"the {protocol} port {port_text}"
-        raise place.error("invalid address for virtual service", f"{wrong} is not known")
-    return ServiceKey(Protocol[protocol.upper()], vip, port)
-
-
 def _fallback(key: ServiceKey, line: FallbackLine | None) -> RealServer | None:
     if line is None:
         return None
-    port = line.port(key.protocol.name.lower()) or key.port
+    # A mark has no protocol: then a named port is TCP's.
+    port = line.port("udp" if key.protocol is Protocol.UDP else "tcp") or key.port
     return RealServer(line.address, _table_port(key, port, line.method), line.method, weight=1)
 
 
 def _table_port(key: ServiceKey, port: int, method: ForwardingMethod) -> int:
-    """gate and ipip deliver the packet as it came: IPVS stores the virtual port (spec §5.2)."""
-    return port if method is ForwardingMethod.MASQ else key.port
+    """gate and ipip deliver the packet as it came: IPVS stores the virtual port (spec §5.2).
+
+    A firewall mark has none: then the port stays as it was given.
+    """
+    return port if key.mark or method is ForwardingMethod.MASQ else key.port
 
 
 def _real_servers(place: Place, key: ServiceKey, given: Given) -> tuple[ConfiguredRealServer, ...]:
@@ -100,6 +74,8 @@ def _real_servers(place: Place, key: ServiceKey, given: Given) -> tuple[Configur
     found: dict[object, ConfiguredRealServer] = {}
     for line in given.real_lines:
         check_port = _check_port(key, line, given, service_name)
+        if check_port == 0 and check_type is CheckType.CONNECT:
+            line.place.warn("there is no port to connect to, so it counts as down: give checkport")
         for address in line.addresses:
             port = _table_port(key, line.port or key.port, line.method)
             if line.port and port != line.port:
@@ -107,7 +83,14 @@ def _real_servers(place: Place, key: ServiceKey, given: Given) -> tuple[Configur
                     f"{line.method.name.lower()} cannot change the port: the table holds "
                     f"{address}:{port} instead of {address}:{line.port}"
                 )
-            real = RealServer(address, port, line.method, line.weight)
+            real = RealServer(
+                address,
+                port,
+                line.method,
+                line.weight,
+                line.upper_threshold,
+                line.lower_threshold,
+            )
             if real.key in found:
                 line.place.warn(f"{real.key} stands twice in {key}: this line is the one used")
             check = _check(check_type, address, check_port, line, given)
@@ -136,7 +119,7 @@ def _check_port(key: ServiceKey, line: RealLine, given: Given, service_name: str
     if port:
         return port
     port = PORT_OF_SERVICE.get(service_name, key.port)
-    if port != key.port:
+    if key.port and port != key.port:
         line.place.warn(
             f"neither the real server nor checkport gives a port: checks go to port {port} of "
             f"service={service_name}, connections to port {key.port}"

@@ -20,6 +20,7 @@ METHODS = {
 _METHOD_ERROR = "forward method must be gate, masq or ipip"
 _WRONG_FORMAT = "invalid address for real server (wrong format)"
 MAX_WEIGHT = 65535  # ipvsadm's limit (spec ipvs §4.0)
+MAX_THRESHOLD = 2**31 - 1
 MAX_RANGE = 65536
 
 _HOST = r"[A-Za-z0-9_.+-]+"
@@ -40,6 +41,8 @@ class RealLine:
     weight: int
     request: str | None
     receive: str | None
+    upper_threshold: int
+    lower_threshold: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class FallbackLine:
 
 
 def real(value: str, place: Place) -> RealLine:
-    """`<host>[-><host>][:<port>] <gate|masq|ipip> [weight] ["request", "receive"]`."""
+    """`<host>[-><host>][:<port>] <gate|masq|ipip> [weight] ["request", "receive"] [l:n] [u:n]`."""
     if re.match(r"\s*\[", value):
         raise place.not_yet("an IPv6 real server")
     match = _REAL.search(value)
@@ -80,11 +83,16 @@ def real(value: str, place: Place) -> RealLine:
     method, rest = _method(rest, place)
     weight, rest = _weight(rest, place)
     request, receive, rest = _request_receive(rest, place)
-    if re.match(r"\s+[lu]:[0-9]", rest):
-        raise place.not_yet("a connection threshold (l:, u:)")
+    lower, rest = _threshold("l", rest, place)
+    upper, rest = _threshold("u", rest, place)
     if rest.strip():
         raise place.error(f'Invalid real server line, around "{rest}"')
-    return RealLine(place, addresses, port or None, method, weight, request, receive)
+    if lower > upper:
+        raise place.error(
+            f"lower threshold l:{lower} is above the upper one, u:{upper}",
+            "l: stands before u:, without quotes",
+        )
+    return RealLine(place, addresses, port or None, method, weight, request, receive, upper, lower)
 
 
 def fallback(value: str, place: Place) -> FallbackLine:
@@ -144,6 +152,20 @@ def _weight(rest: str, place: Place) -> tuple[int, str]:
     if weight > MAX_WEIGHT:
         raise place.error(f"weight {match[1]} is more than {MAX_WEIGHT}")
     return weight, rest[match.end() :]
+
+
+def _threshold(letter: str, rest: str, place: Place) -> tuple[int, str]:
+    """The first `l:5` (or u:); what is before it is dropped, so `u:9 l:5` loses its u:."""
+    match = re.search(rf"\s{letter}:([0-9]+)", rest)
+    if match is None:
+        return 0, rest
+    dropped = rest[: match.start()].strip()
+    if dropped:
+        place.warn(f"'{dropped}' before {match[0].strip()} means nothing and is ignored")
+    threshold = int(match[1][:11])
+    if threshold > MAX_THRESHOLD:
+        raise place.error(f"threshold {match[0].strip()} is more than {MAX_THRESHOLD}")
+    return threshold, rest[match.end() :]
 
 
 def _request_receive(rest: str, place: Place) -> tuple[str | None, str | None, str]:

@@ -7,19 +7,24 @@ Each reader takes the value as written and its place, and raises ConfigError in 
 from __future__ import annotations
 
 import re
+import socket
 import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from ipaddress import IPv4Address
 from typing import TypeVar
 
-from onevip.config.names import SCHEDULERS, SCHEDULERS_NOT_YET
 from onevip.config.place import Place
+from onevip.model.service import SCHEDULERS
 
 T = TypeVar("T")
 Read = Callable[[str, Place], T]
 
 _QUOTED = re.compile(r'"(.*)"')
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
+_DOTTED_QUAD = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
+
+MAX_TIMEOUT_S = 31 * 24 * 3600  # ipvsadm's limit (spec ipvs §10.4)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -134,6 +139,35 @@ def checktype(value: str, place: Place) -> str:
     )(value, place)
 
 
+def persistent(value: str, place: Place) -> int:
+    """Seconds: the first run of digits. ldirectord leaves the limits to ipvsadm, which refuses."""
+    digits = re.search(r"[0-9]+", value)
+    if digits is None:
+        raise place.error("invalid persistent timeout")
+    seconds = int(digits[0][:10])
+    if not 1 <= seconds <= MAX_TIMEOUT_S:
+        raise place.error("invalid persistent timeout", f"give 1 to {MAX_TIMEOUT_S} seconds")
+    return seconds
+
+
+def netmask(value: str, place: Place) -> IPv4Address:
+    """Four numbers and nothing else; read as inet_aton(3) does, so 255.255.255.000 is one too."""
+    try:
+        if _DOTTED_QUAD.fullmatch(value):
+            return IPv4Address(socket.inet_aton(value))
+    except OSError:
+        pass
+    raise place.error("invalid netmask: dotted quad notation is required")
+
+
+def scheduler_flags(value: str, place: Place) -> str:
+    """The first run of characters that are no blanks."""
+    match = re.search(r"\S+", value)
+    if match is None:
+        raise place.error("invalid schedflags")
+    return match[0]
+
+
 def http_method(value: str, place: Place) -> str:
     match = _WORD.search(value)
     method = match[0].upper() if match else ""
@@ -147,8 +181,6 @@ def scheduler(value: str, place: Place) -> str:
     match = re.search(r"[a-z]+", value)
     if match is None:
         raise place.error("invalid scheduler, should be only lowercase letters (a-z)")
-    if match[0] in SCHEDULERS_NOT_YET:
-        raise place.not_yet(f"scheduler '{match[0]}'")
     if match[0] not in SCHEDULERS:
         raise place.error(
             f'unknown scheduler "{match[0]}"',

@@ -93,7 +93,12 @@ class Ownership:
             return
         self.services = services
         rows = [
-            [key.protocol.name.lower(), str(key.address), key.port]
+            [
+                key.protocol.name.lower(),
+                str(key.address),
+                key.port,
+                *((key.mark,) if key.mark else ()),
+            ]
             for key in sorted(services, key=lambda key: key.order)
         ]
         text = json.dumps({"version": 1, "file": str(self._file), "services": rows}, indent=1)
@@ -143,8 +148,10 @@ def _read(path: Path) -> dict[ServiceKey, str]:
     try:
         kept = json.loads(path.read_text())
         return {
-            ServiceKey(Protocol[protocol.upper()], ip_address(address), int(port)): kept["file"]
-            for protocol, address, port in kept["services"]
+            ServiceKey(
+                Protocol[protocol.upper()], ip_address(address), int(port), *map(int, mark)
+            ): kept["file"]
+            for protocol, address, port, *mark in kept["services"]
         }
     except FileNotFoundError:
         return {}

@@ -42,7 +42,9 @@ def _service(
             rows[row.key] = row
     if service.fallback and all(row.is_quiescent for row in rows.values()):
         rows[service.fallback.key] = service.fallback  # also in place of a quiescent one
-    return VirtualService(service.key, service.scheduler, tuple(rows.values()))
+    return VirtualService(
+        service.key, service.scheduler, tuple(rows.values()), options=service.options
+    )
 
 
 def _row(

@@ -15,8 +15,10 @@ from onevip.model import (
     RealServer,
     RealServerKey,
     ServiceKey,
+    ServiceOptions,
     Table,
 )
+from onevip.model.scheduler_flags import words_of_flags
 
 
 def verdict(
@@ -47,13 +49,10 @@ def change(change: Change, before: Table, configuration: Configuration) -> str:
     after: RealServer | None = None
     match change:
         case AddService():
-            return f"virtual service {change.service} added, scheduler {change.scheduler}"
+            words = [f"scheduler {change.scheduler}", *_options(change.scheduler, change.options)]
+            return f"virtual service {change.service} added, {', '.join(words)}"
         case EditService():
-            old = before.get(change.service)
-            return (
-                f"virtual service {change.service}: scheduler "
-                f"{old.scheduler if old else '?'} -> {change.scheduler}"
-            )
+            return f"virtual service {change.service}: {_edited(before, change)}"
         case DeleteService():
             return f"virtual service {change.service} deleted"
         case AddRealServer() | EditRealServer():
@@ -68,7 +67,35 @@ def change(change: Change, before: Table, configuration: Configuration) -> str:
     method = ""
     if found and after and found.method is not after.method:
         method = f"{found.method.name.lower()} -> {after.method.name.lower()}, "
-    return f"{role} {key} of {change.service}: {method}{_weight(found, after)}"
+    weight = _weight(found, after)
+    return f"{role} {key} of {change.service}: {method}{weight}{_thresholds(found, after)}"
+
+
+def _edited(before: Table, change: EditService) -> str:
+    """`scheduler wrr -> sh, persistent 300 s -> persistent 300 s, sh-port`."""
+    old = before.get(change.service)
+    if old is None:
+        return f"scheduler ? -> {change.scheduler}"
+    words = []
+    if old.scheduler != change.scheduler:
+        words.append(f"scheduler {old.scheduler} -> {change.scheduler}")
+    if old.options != change.options:
+        was = ", ".join(_options(old.scheduler, old.options)) or "no options"
+        now = ", ".join(_options(change.scheduler, change.options)) or "no options"
+        words.append(f"{was} -> {now}")
+    return ", ".join(words)
+
+
+def _options(scheduler: str, options: ServiceOptions) -> list[str]:
+    """`persistent 300 s`, `mask 255.255.255.0`, `one-packet`, `sh-port`: what is set of these."""
+    words = []
+    if options.persistent_s:
+        words.append(f"persistent {options.persistent_s} s")
+    if options.netmask is not None:
+        words.append(f"mask {options.netmask}")
+    if options.one_packet:
+        words.append("one-packet")
+    return words + words_of_flags(scheduler, options.flags)
 
 
 def _is_fallback(configuration: Configuration, service: ServiceKey, key: RealServerKey) -> bool:
@@ -89,3 +116,14 @@ def _weight(before: RealServer | None, after: RealServer | None) -> str:
     if before.weight == after.weight:
         return f"weight stays {after.weight}"
     return f"weight {before.weight} -> {after.weight}"
+
+
+def _thresholds(before: RealServer | None, after: RealServer | None) -> str:
+    """`, upper threshold 0 -> 100`, where it changes."""
+    was = (before.upper_threshold, before.lower_threshold) if before else (0, 0)
+    now = (after.upper_threshold, after.lower_threshold) if after else (0, 0)
+    return "".join(
+        f", {name} threshold {old} -> {new}"
+        for name, old, new in zip(("upper", "lower"), was, now, strict=True)
+        if after is not None and old != new
+    )

@@ -19,6 +19,7 @@ from typing import Any
 HOOKS = ("ingress", "prerouting", "input", "forward")
 HOOKS_BY_NUMBER = {0: "prerouting", 1: "input", 2: "forward", 5: "ingress"}
 FAMILIES = ("ip", "inet", "netdev")
+OUR_TABLE = "onevip_marks"  # sends packets with a firewall mark to a door (engines/bpf/ruleset.py)
 _PATIENCE_S = 2.0
 
 Json = Any
@@ -48,6 +49,8 @@ def nftables_chains(ruleset: Json, vips: Iterable[IPv4Address]) -> Iterator[str]
             rules[key] = rules.get(key, 0) + 1
     for kind, chain in entries:
         if kind != "chain" or chain.get("hook") not in HOOKS or chain["family"] not in FAMILIES:
+            continue
+        if chain["table"] == OUR_TABLE:
             continue
         count = rules.get((chain["family"], chain["table"], chain["name"]), 0)
         drops = chain.get("policy") == "drop"

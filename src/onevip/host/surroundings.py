@@ -18,9 +18,8 @@ def look(table: Table) -> list[str]:
 
 
 def _look(table: Table) -> list[str]:
-    vips = sorted(
-        {service.key.address for service in table if isinstance(service.key.address, IPv4Address)}
-    )
+    keys = [service.key for service in table if not service.key.mark]
+    vips = sorted({key.address for key in keys if isinstance(key.address, IPv4Address)})
     reals = list({real.key: real for service in table for real in service.real_servers}.values())
     return [
         *_missing_vips(vips),

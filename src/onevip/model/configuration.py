@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onevip.model.check import Check
-from onevip.model.service import RealServer, ServiceKey
+from onevip.model.service import PLAIN, RealServer, ServiceKey, ServiceOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class ConfiguredService:
     fallback: RealServer | None = None
     quiescent: bool = False
     cleanstop: bool = True
+    options: ServiceOptions = PLAIN
     line: int = 0  # where the section begins, for messages
 
 

@@ -5,30 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from onevip.model.service import (
-    Counters,
-    ForwardingMethod,
-    RealServer,
-    SchedulerFlag,
-    VirtualService,
-)
+from onevip.model.scheduler_flags import words_of_flags
+from onevip.model.service import Counters, ForwardingMethod, RealServer, VirtualService
 
 _FORWARD = {
     ForwardingMethod.MASQ: "Masq",
     ForwardingMethod.LOCAL: "Local",
     ForwardingMethod.IPIP: "Tunnel",
     ForwardingMethod.GATE: "Route",
-}
-
-#: Scheduler → the names of its flags; sh and mh have no word for the third one.
-_FLAG_NAMES = {
-    "sh": {SchedulerFlag.FALLBACK: "sh-fallback", SchedulerFlag.PORT: "sh-port"},
-    "mh": {SchedulerFlag.FALLBACK: "mh-fallback", SchedulerFlag.PORT: "mh-port"},
-}
-_PLAIN_FLAG_NAMES = {
-    SchedulerFlag.FLAG_1: "flag-1",
-    SchedulerFlag.FLAG_2: "flag-2",
-    SchedulerFlag.FLAG_3: "flag-3",
 }
 
 Number = Callable[[int], str]
@@ -65,8 +49,7 @@ def _service(name: str, service: VirtualService, _counters: Counters, _number: N
     options = service.options
     text = f"{name} {service.scheduler}"
     if options.flags:
-        names = _FLAG_NAMES.get(service.scheduler, _PLAIN_FLAG_NAMES)
-        text += f" ({','.join(word for flag, word in names.items() if flag in options.flags)})"
+        text += f" ({','.join(words_of_flags(service.scheduler, options.flags))})"
     if options.persistent_s:
         text += f" persistent {options.persistent_s}"
         text += f" mask {options.netmask}" if options.netmask is not None else ""

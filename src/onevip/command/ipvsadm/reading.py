@@ -11,7 +11,8 @@ from onevip.command.ipvsadm import combination, values
 from onevip.command.ipvsadm.popt import PoptError, Walk
 from onevip.command.ipvsadm.request import DEFAULT_SCHEDULER, REFUSED, Fault, Request, TryHelp
 from onevip.command.ipvsadm.words import COMMANDS, OPTIONS, find
-from onevip.model.service import ForwardingMethod, Protocol, SchedulerFlag
+from onevip.model.scheduler_flags import SCHEDULER_FLAGS
+from onevip.model.service import ForwardingMethod, Protocol
 
 MAX_TIMEOUT_S = 31 * 24 * 3600
 DEFAULT_PERSISTENCE_S = 360  # of `-p` alone; the manual page says 300
@@ -50,17 +51,6 @@ _KEPT_NUMBERS = {
     "l-threshold": "lower_threshold",
     "fwmark-service": "fwmark",
     "persistent": "persistent_s",
-}
-
-#: Scheduler flag → what it is, and the only scheduler that knows it; empty: all.
-_SCHEDULER_FLAGS = {
-    "flag-1": (SchedulerFlag.FLAG_1, ""),
-    "flag-2": (SchedulerFlag.FLAG_2, ""),
-    "flag-3": (SchedulerFlag.FLAG_3, ""),
-    "sh-fallback": (SchedulerFlag.FALLBACK, "sh"),
-    "sh-port": (SchedulerFlag.PORT, "sh"),
-    "mh-fallback": (SchedulerFlag.FALLBACK, "mh"),
-    "mh-port": (SchedulerFlag.PORT, "mh"),
 }
 
 _EVERY_BIT = IPv4Address("255.255.255.255")
@@ -208,9 +198,9 @@ def _check_word(option: str, value: str) -> None:
 def _take_scheduler_flags(request: Request) -> None:
     """After all options: -s may stand behind -b."""
     for name in filter(None, (request.given.get("sched-flags") or "").split(",")):
-        if name not in _SCHEDULER_FLAGS:
+        if name not in SCHEDULER_FLAGS:
             raise Fault(f"invalid scheduler flag `{name}'")
-        flag, scheduler = _SCHEDULER_FLAGS[name]
+        flag, scheduler = SCHEDULER_FLAGS[name]
         if scheduler not in ("", request.scheduler):
             raise Fault(f"incompatible scheduler flag `{name}'")
         request.flags |= flag

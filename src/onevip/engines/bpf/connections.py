@@ -6,26 +6,27 @@ copied; while its generation stays and it is live, the programs leave the rest o
 and while a connection names a real server, the writers leave that one's address alone
 (connections.h, writer.py).
 
-Of the copied slots nothing is decoded one by one that many share: a line is its head (protocol,
-state, time left), its client, and its tail (VIP, real server), and heads and tails are kept.
+Templates of persistence are few, and each has a timeout of its own: they are decoded one by one,
+all others by what they have in common (lines.py).
 """
 
 from __future__ import annotations
 
 import functools
-import socket
 import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import compress, repeat
-from typing import Any, Generic, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from onevip.engines.base import EVERY_CONNECTION, LineFormat
-from onevip.engines.bpf.codec import MAPPED, unpacked
+from onevip.engines.bpf.codec import unpacked
+from onevip.engines.bpf.lines import Kept, LineWriter
 from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.shapes import CONNECTION
-from onevip.engines.bpf.sieve import IS_TEMPLATE, Sieve, both, without
+from onevip.engines.bpf.sieve import Sieve, both
 from onevip.engines.bpf.slots import (
     ACTIVE,
     CLOCK,
@@ -33,23 +34,22 @@ from onevip.engines.bpf.slots import (
     KIND,
     ROW,
     SLOT,
-    TEMPLATE,
-    TIMED,
+    TEMPLATE_ROW,
     Reals,
+    Sort,
     Target,
     Times,
     state_name,
+    template_state_name,
     turned,
 )
-from onevip.model import Connection, ConnectionFilter, ConnectionKind, Protocol
+from onevip.model import Connection, ConnectionFilter, ConnectionKind
 
 CHUNK = 4096  # slots: 256 KiB, which stay in a CPU's second cache from look to look
 CONTROL = CONNECTION.fields["control"].offset
-TURNED_TIMED = turned(TIMED)
-LONGEST = len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]65535")
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+Targets = Kept[Sort, Kept[tuple[bytes, bytes], Target]]
+Found = TypeVar("Found", Connection, str)
 
 
 def clock_now(plane: DataPlane) -> int:
@@ -73,16 +73,29 @@ class Chunk(NamedTuple):
         places = compress(range(0, len(self.slots), SLOT), self.chosen)
         return map(form.unpack_from, repeat(self.slots), places)
 
+    def parts(self) -> list[tuple[Sort, Chunk]]:
+        """The same by sorts; nearly always there is one."""
+        marks = self.slots[CONTROL + 1 :: SLOT]
+        parts = []
+        for sort in Sort:
+            chosen = both(self.chosen, marks.translate(sort.value))
+            if chosen == self.chosen:
+                return [(sort, self)]
+            if 1 in chosen:
+                parts.append((sort, self._replace(chosen=chosen)))
+        return parts
 
-class Kept(dict[Key, Value], Generic[Key, Value]):
-    """Answers by question; each is made once."""
 
-    def __init__(self, make: Callable[[Key], Value]) -> None:
-        self._make = make
-
-    def __missing__(self, key: Key) -> Value:
-        value = self[key] = self._make(key)
-        return value
+def in_order(parts: list[tuple[Chunk, list[Found]]]) -> list[Found]:
+    """What was made of the parts of a chunk, in the order of its slots."""
+    if len(parts) == 1:
+        return parts[0][1]
+    placed = [
+        pair
+        for part, found in parts
+        for pair in zip(compress(range(len(part.chosen)), part.chosen), found, strict=True)
+    ]
+    return [one for _, one in sorted(placed, key=itemgetter(0))]
 
 
 class Reader:
@@ -129,114 +142,99 @@ class Reader:
     def connections(self) -> Iterator[Connection]:
         """Each as a value."""
         reals = None
-        targets: Kept[tuple[bytes, bytes], Target]
+        targets: Targets
         for chunk in self._chunks():
             if reals is not chunk.reals:
-                reals = chunk.reals
-                targets = Kept(functools.partial(_target_of, reals))
+                reals, targets = chunk.reals, _targets(chunk.reals)
             self._times.now = self._now()
-            for head, prefix, a, b, c, d, vip, client_port, aim in chunk.rows(ROW):
-                control = turned(head)
-                service, real_server, real = targets[vip, aim]
-                lasts = self._plane.template_timeout(real) if control & TEMPLATE else 0
-                yield Connection(
-                    service.protocol,
-                    unpacked(prefix + bytes((a, b, c, d))),
-                    client_port,
-                    service.address,
-                    service.port,
-                    real_server.address,
-                    real_server.port,
-                    state_name(control, service.protocol),
-                    self._times.expires_s(control, service.protocol, lasts),
-                    bool(control & ACTIVE),
-                    bool(control & TEMPLATE),
-                )
+            made = []
+            for sort, part in chunk.parts():
+                is_template = sort is Sort.TEMPLATE
+                found = self._templates(part) if is_template else self._plain(part, targets[sort])
+                made.append((part, list(found)))
+            yield from in_order(made)
+
+    def _plain(
+        self, part: Chunk, targets: Kept[tuple[bytes, bytes], Target]
+    ) -> Iterator[Connection]:
+        for head, prefix, a, b, c, d, vip, client_port, aim in part.rows(ROW):
+            control = turned(head)
+            service, real_server = targets[vip, aim]
+            yield Connection(
+                service.protocol,
+                unpacked(prefix + bytes((a, b, c, d))),
+                client_port,
+                service.address,
+                service.port,
+                real_server.address,
+                real_server.port,
+                state_name(control, service.protocol),
+                self._times.expires_s(control, service.protocol),
+                bool(control & ACTIVE),
+            )
+
+    def _templates(self, part: Chunk) -> Iterator[Connection]:
+        for head, word, client, vip, aim in part.rows(TEMPLATE_ROW):
+            control = turned(head)
+            service, real_server = part.reals.target(Sort.TEMPLATE, vip, aim)
+            yield Connection(
+                service.protocol,
+                unpacked(client),
+                0,
+                service.address,
+                service.port,
+                real_server.address,
+                real_server.port,
+                template_state_name(control),
+                self._times.template_expires_s(control, turned(word)),
+                bool(control & ACTIVE),
+                template=True,
+            )
 
     def lines(self, form: LineFormat) -> Iterator[str]:
         """Each as a line; the lines of a chunk at once."""
-
-        def heads_of(key: tuple[Protocol, int]) -> Kept[int, str]:
-            return Kept(functools.partial(self._head, form, *key))
-
-        def tail_of(reals: Reals, key: tuple[bytes, bytes]) -> tuple[Kept[int, str], str]:
-            service, real_server, real = reals.target(*key)
-            kept = heads[service.protocol, self._plane.template_timeout(real)]
-            return kept, form.tail(service, real_server)
-
-        heads = Kept(heads_of)
-        tails: Kept[tuple[bytes, bytes], tuple[Kept[int, str], str]]
-        reals = None
-        # Strings from tables: twice as fast as writing numbers.
-        octets = [f"{number}." for number in range(256)]
-        last_octets = [f"{number}{form.between}" for number in range(256)]
-        widths = range(LONGEST + len(form.between) + 1)
-        padding = [" " * (form.client_width - width) for width in widths]
-        opening, closing = ("[", "]") if form.brackets else ("", "")
+        writer = LineWriter(form, self._times)
         for chunk in self._chunks():
-            if reals is not chunk.reals:
-                reals = chunk.reals
-                tails = Kept(functools.partial(tail_of, reals))
-            now = self._now()
-            if now != self._times.now:
-                self._times.now = now
-                for kept in heads.values():
-                    kept.clear()
-            lines = []
-            for control, prefix, a, b, c, d, vip, port, aim in chunk.rows(ROW):
-                kept, tail = tails[vip, aim]
-                if prefix == MAPPED:
-                    client = f"{octets[a]}{octets[b]}{octets[c]}{last_octets[d]}{port}"
+            self._times.now = self._now()
+            writer.follow(chunk.reals)
+            made = []
+            for sort, part in chunk.parts():
+                if sort is Sort.TEMPLATE:
+                    made.append((part, list(map(form.line, self._templates(part)))))
                 else:
-                    text = socket.inet_ntop(socket.AF_INET6, prefix + bytes((a, b, c, d)))
-                    client = f"{opening}{text}{closing}{form.between}{port}"
-                lines.append(f"{kept[control & TURNED_TIMED]}{client}{padding[len(client)]}{tail}")
-            yield "".join(lines)
-
-    def _head(self, form: LineFormat, protocol: Protocol, template_timeout: int, head: int) -> str:
-        control = turned(head)
-        return form.head(
-            protocol,
-            state_name(control, protocol),
-            self._times.expires_s(control, protocol, template_timeout),
-            bool(control & ACTIVE),
-            bool(control & TEMPLATE),
-        )
+                    made.append((part, writer.lines(sort, part.rows(ROW))))
+            yield "".join(in_order(made))
 
     def counts(self) -> Counter[ConnectionKind]:
         """How many of each kind. No connection is decoded by itself."""
         found: Counter[ConnectionKind] = Counter()
         reals = None
-        plain: Counter[tuple[int, bytes, bytes]] = Counter()
-        templates: Counter[tuple[int, bytes, bytes]] = Counter()
+        kinds: dict[Sort, Counter[tuple[int, bytes, bytes]]] = {sort: Counter() for sort in Sort}
         for chunk in self._chunks():
             if reals is not None and reals is not chunk.reals:
-                _add_named(found, reals, plain, templates)
+                _add_named(found, reals, kinds)
             reals = chunk.reals
-            marks = chunk.slots[CONTROL + 1 :: SLOT].translate(IS_TEMPLATE)
-            marked = both(chunk.chosen, marks)
-            plain.update(chunk._replace(chosen=without(chunk.chosen, marks)).rows(KIND))
-            if 1 in marked:
-                templates.update(chunk._replace(chosen=marked).rows(KIND))
+            for sort, part in chunk.parts():
+                kinds[sort].update(part.rows(KIND))
         if reals is not None:
-            _add_named(found, reals, plain, templates)
+            _add_named(found, reals, kinds)
         return found
 
 
-def _target_of(reals: Reals, key: tuple[bytes, bytes]) -> Target:
-    return reals.target(*key)
+def _targets(reals: Reals) -> Targets:
+    return Kept(lambda sort: Kept(lambda key: reals.target(sort, *key)))
 
 
 def _add_named(
     found: Counter[ConnectionKind],
     reals: Reals,
-    plain: Counter[tuple[int, bytes, bytes]],
-    templates: Counter[tuple[int, bytes, bytes]],
+    kinds: dict[Sort, Counter[tuple[int, bytes, bytes]]],
 ) -> None:
     """Counts of raw kinds as what they mean, while the names are known."""
-    for raw, mark in ((plain, 0), (templates, TEMPLATE)):
+    for sort, raw in kinds.items():
+        is_template = sort is Sort.TEMPLATE
         for (low, vip, aim), number in raw.items():
-            service, real_server, _ = reals.target(vip, aim)
-            state = state_name(low | mark, service.protocol)
-            found[ConnectionKind(service, real_server, state, bool(mark))] += number
+            service, real_server = reals.target(sort, vip, aim)
+            state = template_state_name(low) if is_template else state_name(low, service.protocol)
+            found[ConnectionKind(service, real_server, state, is_template)] += number
         raw.clear()

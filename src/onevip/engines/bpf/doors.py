@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onevip import namespace
-from onevip.engines.bpf import libbpf, loader
+from onevip.engines.bpf import libbpf, loader, pair
 from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.shapes import Limits, SlotState
 from onevip.model import DataplaneError, UsageError
@@ -256,6 +256,8 @@ class Doors:
     def _attach_xdp(self, where: Interface) -> None:
         if where.name == "lo" or not where.has_ethernet:
             raise DataplaneError(f"xdp on {where.name}", "this interface has no driver for it")
+        if where.name in (pair.OUT, pair.IN):
+            raise DataplaneError(f"xdp on {where.name}", "xdp does not see the firewall's marks")
         program = loader.load_xdp(self._plane)
         self._write_mac(where)
         try:
@@ -311,7 +313,7 @@ class Doors:
         wants_egress, present = self._serves_here(), interfaces()
         _forget_interfaces({where.index for where in present})
         for where in present:
-            if not where.has_ethernet or _marked(f"detached-{where.index}"):
+            if not self._is_followed(where):
                 continue
             egress = self._egress(where)
             if libbpf.link_lives(self._xdp(where)):
@@ -324,6 +326,14 @@ class Doors:
             except DataplaneError as error:
                 problems.append(str(error))
         return problems
+
+    @staticmethod
+    def _is_followed(where: Interface) -> bool:
+        return where.has_ethernet and not _marked(f"detached-{where.index}")
+
+    def lacks_tc(self, where: Interface) -> bool:
+        """Whether `follow` would open its tc door."""
+        return self._is_followed(where) and not self._tc(where).is_attached()
 
     def swap(self) -> None:
         """Give every open door the programs that are pinned now, without losing a packet."""

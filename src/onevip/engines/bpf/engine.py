@@ -17,6 +17,7 @@ from onevip.engines.bpf import loader, pins, room_report, shapes
 from onevip.engines.bpf.codec import SCHEDULERS, scheduler_number
 from onevip.engines.bpf.doors import Door, Doors, interface, interfaces
 from onevip.engines.bpf.loader import DataPlane
+from onevip.engines.bpf.marks import Detour, marks_of
 from onevip.engines.bpf.rows import Rows
 from onevip.engines.bpf.tables import SHRINK_AFTER_S, Step
 from onevip.engines.bpf.writer import Writer
@@ -184,6 +185,9 @@ class BpfEngine:
                     Writer(plane).rebuild_filter()
             finally:  # those before one that does not fit stay in force
                 Doors(plane).follow()
+                problem = _follow_marks(plane)
+            if problem:
+                raise problem
             with suppress(DataplaneError):  # the changes stand; the daemon tells what was refused
                 self._take(plane, plane.tables.room().step())
 
@@ -235,6 +239,7 @@ class BpfEngine:
             plane = self._plane()
             if plane is None:
                 return
+            Detour(plane).remove()
             Doors(plane).detach_all()
             pins.retire(plane.path)
             self._found = None
@@ -257,6 +262,7 @@ class BpfEngine:
                 return []
             loader.upgrade(plane)
             Doors(plane).swap()
+            Detour(plane).swap()
             loader.mark_current(plane)
             return ["the data plane's programs were replaced by this version's"]
 
@@ -324,4 +330,15 @@ class BpfEngine:
                 loader.rearm(plane)
                 mended.append("the sweeper stood still: its timer was started again")
             self._ticks = ticks
+            if Detour(plane).ensure(marks_of(plane)):
+                mended.append("packets with a firewall mark found no way to a door: mended")
         return mended
+
+
+def _follow_marks(plane: DataPlane) -> DataplaneError | None:
+    """The detour of packets with the mark of a service; or why there is none."""
+    try:
+        Detour(plane).ensure(marks_of(plane))
+    except DataplaneError as error:
+        return error
+    return None

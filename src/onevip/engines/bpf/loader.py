@@ -135,10 +135,6 @@ class DataPlane:
         """Slots of connections, the current table first. For reading only."""
         return self.tables.open()
 
-    def template_timeout(self, real: int) -> int:
-        """Clock units that a persistence template of a real server's service lasts."""
-        return 0  # no service is persistent yet: there is no template
-
     @cached_property
     def real_counts(self) -> MappedArray:
         """One value in the kernel; here one for each real server."""
@@ -158,6 +154,15 @@ class DataPlane:
     def own_macs(self) -> MappedArray:
         """There once an xdp door was opened."""
         return self._array("own_macs", shapes.OWN_MAC, Limits.XDP_PLACES)
+
+    @cached_property
+    def real_estimates(self) -> MappedArray:
+        """Rates of real servers; those of services by their index."""
+        return self._array("real_estimates", shapes.ESTIMATE, Limits.MAX_REALS)
+
+    @cached_property
+    def service_estimates(self) -> MappedArray:
+        return self._array("service_estimates", shapes.ESTIMATE, Limits.MAX_SERVICES)
 
     @cached_property
     def report(self) -> MappedArray:

@@ -7,21 +7,26 @@ import struct
 from onevip.engines.base import CountersByKey
 from onevip.engines.bpf import shapes
 from onevip.engines.bpf.codec import (
+    SCHEDULER_FLAGS,
     SCHEDULER_NAMES,
     TOTALS,
     U64,
     gauge,
     key_bytes,
+    netmask,
     unpacked,
 )
-from onevip.engines.bpf.loader import DataPlane
-from onevip.engines.bpf.shapes import Limits, SlotState
+from onevip.engines.bpf.loader import DataPlane, unit_seconds
+from onevip.engines.bpf.maps import MappedArray
+from onevip.engines.bpf.shapes import Limits, ServiceFlags, SlotState
 from onevip.model import (
     Counters,
     ForwardingMethod,
     Protocol,
     RealServer,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
     UnknownService,
     VirtualService,
 )
@@ -50,23 +55,45 @@ class Rows:
         return index
 
     def service(self, index: int) -> VirtualService:
-        services, reals = self.plane.services, self.plane.reals
+        reals = self.plane.reals
         listed = self.list_of(index)
-        key = ServiceKey(
-            Protocol(services.get(index, "key.protocol")),
-            unpacked(services.get_bytes(index, "key.vip")),
-            services.get(index, "key.port"),
-        )
+        key = self.key(index)
         real_servers = tuple(
             RealServer(
                 unpacked(reals.get_bytes(member.real, "address")),
                 reals.get(member.real, "port"),
                 ForwardingMethod(reals.get(member.real, "method")),
                 member.weight,
+                reals.get(member.real, "upper"),
+                reals.get(member.real, "lower"),
             )
             for member in reversed(listed.members)
         )
-        return VirtualService(key, listed.scheduler, real_servers)
+        return VirtualService(key, listed.scheduler, real_servers, self.options(index))
+
+    def key(self, index: int) -> ServiceKey:
+        """What names a service."""
+        services = self.plane.services
+        return ServiceKey(
+            Protocol(services.get(index, "key.protocol")),
+            unpacked(services.get_bytes(index, "key.vip")),
+            services.get(index, "key.port"),
+            services.get(index, "key.mark"),
+        )
+
+    def options(self, index: int) -> ServiceOptions:
+        """What -A and -E said besides the scheduler."""
+        services = self.plane.services
+        flags = services.get(index, "flags")
+        version = self.key(index).address.version
+        is_persistent = flags & ServiceFlags.SERVICE_PERSISTENT
+        timeout, hz = services.get(index, "timeout"), self.plane.settings.get(0, "hz")
+        return ServiceOptions(
+            SchedulerFlag(flags & SCHEDULER_FLAGS),
+            unit_seconds(timeout, hz) if is_persistent else 0,
+            netmask(services.get_bytes(index, "mask"), version),
+            bool(flags & ServiceFlags.SERVICE_ONE_PACKET),
+        )
 
     def list_of(self, index: int) -> ServerList:
         """The list in force, with rr's and wrr's place in it."""
@@ -118,15 +145,28 @@ class Rows:
     def counters(self, index: int) -> CountersByKey:
         service = self.service(index)
         found: CountersByKey = {}
-        active = inactive = 0
+        sums = (0, 0, 0)
         members = self.list_of(index).members
         for real, member in zip(service.real_servers, reversed(members), strict=True):
             counts = self.plane.real_counts.get(member.real, "counts")
-            gauges = (gauge(counts >> 32), gauge(counts))
+            templates = self.plane.real_counts.get(member.real, "persistent")
+            gauges = (gauge(counts >> 32), gauge(counts), gauge(templates))
             totals = self.totals(member.real, "zero")
-            found[service.key, real.key] = Counters(*gauges, 0, *totals)
-            active, inactive = active + gauges[0], inactive + gauges[1]
+            rates = shown_rates(self.plane.real_estimates, member.real)
+            found[service.key, real.key] = Counters(*gauges, *totals, *rates)
+            sums = (sums[0] + gauges[0], sums[1] + gauges[1], sums[2] + gauges[2])
         zero = [self.plane.services.get(index, f"zero.{name}") for name in TOTALS]
         totals = tuple((a - b) & U64 for a, b in zip(self.service_totals(index), zero, strict=True))
-        found[service.key, None] = Counters(active, inactive, 0, *totals)
+        rates = shown_rates(self.plane.service_estimates, index)
+        found[service.key, None] = Counters(*sums, *totals, *rates)
         return found
+
+
+def shown_rates(estimates: MappedArray, index: int) -> tuple[int, ...]:
+    """A second's worth, rounded as the kernel does (spec ipvs §7)."""
+    return tuple(
+        (estimates.get(index, f"rates.{name}") + half) >> shift
+        for name, shift, half in (
+            (name, 5, 15) if name.endswith("bytes") else (name, 10, 511) for name in TOTALS
+        )
+    )

@@ -15,11 +15,9 @@ from itertools import groupby
 
 from onevip.engines.bpf.codec import MAPPED, packed
 from onevip.engines.bpf.shapes import CONNECTION
-from onevip.engines.bpf.slots import LIVE, PHASE, SLOT, STATE_SHIFT, Reals
+from onevip.engines.bpf.slots import DISABLED_PORT, LIVE, PHASE, SLOT, STATE_SHIFT, Reals, Sort
 from onevip.model import ConnectionFilter, Protocol, ServiceKey
 from onevip.model.connection import STATES, TEMPLATE_STATES
-
-IS_TEMPLATE = bytes(byte >> 3 & 1 for byte in range(256))  # of a control word's second byte
 
 #: Offset in the slot, and 1 for each value that the byte there may have.
 Question = tuple[int, bytes]
@@ -31,11 +29,6 @@ _OFFSETS = {name: field.offset for name, field in CONNECTION.fields.items()}
 def both(one: bytes, other: bytes) -> bytes:
     """1 where both answers are 1."""
     return (_number(one) & _number(other)).to_bytes(len(one), "little")
-
-
-def without(one: bytes, other: bytes) -> bytes:
-    """1 where the first answer is 1 and the other is not."""
-    return (_number(one) & ~_number(other)).to_bytes(len(one), "little")
 
 
 def _number(answers: bytes) -> int:
@@ -51,7 +44,7 @@ class Sieve:
         if wanted.client is not None:
             self._conditions += _of_client(wanted.client)
         if wanted.real is not None or wanted.real_port is not None:
-            self._conditions.append(_of_real(wanted, reals))
+            self._conditions += _of_real(wanted, reals)
         self._conditions.append(_of_state(wanted.states))
         if wanted.service is not None:
             self._conditions.append(_of_service(wanted.service))
@@ -106,22 +99,34 @@ def _of_client(network: IPv4Network | IPv6Network) -> list[Condition]:
     return conditions
 
 
-def _of_real(wanted: ConnectionFilter, reals: Reals) -> Condition:
+def _of_real(wanted: ConnectionFilter, reals: Reals) -> list[Condition]:
     """Several real servers have one address when several services have it."""
-    found, of_every_port = [], []
-    for index in range(len(reals)):
-        key = reals[index]
-        if wanted.real not in (None, key.address):
-            continue
-        if wanted.real_port is not None and not key.port:  # its port is that of the VIP
-            of_every_port.append(index)
-        elif wanted.real_port in (None, key.port):
-            found.append(index)
-    condition = _of_indexes(found)
-    if wanted.real_port is not None:
-        port = _is("vip_port", wanted.real_port.to_bytes(2, "big"))
-        condition += [[*questions, *port] for questions in _of_indexes(of_every_port)]
-    return condition
+    keys = [reals[index] for index in range(len(reals))]
+    found = [index for index, key in enumerate(keys) if wanted.real in (None, key.address)]
+    if wanted.real_port is None:
+        return [_of_indexes(found)]
+    of_called_port = [index for index in found if not keys[index].port]
+    named = _of_indexes([index for index in found if keys[index].port == wanted.real_port])
+    called = _is("vip_port", wanted.real_port.to_bytes(2, "big"))
+    in_use, at_port_0 = _is("disabled", b"\0"), _is("vip_port", bytes(2))
+    at = _OFFSETS["vip_port"]
+    some_port = [[_question(at + place, range(1, 256))] for place in (0, 1)]
+    # By the rules of Reals.target.
+    ports: list[list[Question]] = [[_of(Sort.OF_CALLED_PORT), *called]]
+    ports += [[*questions, _of(Sort.CONNECTION)] for questions in named]
+    ports += [[*one, *more, _of(Sort.TEMPLATE), *in_use] for one in named for more in some_port]
+    for questions in _of_indexes(of_called_port):
+        ports += [[*questions, *called, _of(Sort.CONNECTION)]]
+        ports += [[*questions, *called, _of(Sort.TEMPLATE), *in_use]]
+    if wanted.real_port == 0:
+        ports.append([_of(Sort.TEMPLATE), *at_port_0, *in_use])
+    if wanted.real_port == DISABLED_PORT:
+        ports.append([_of(Sort.TEMPLATE), *_is("disabled", b"\1")])
+    return [_of_indexes(found), ports]
+
+
+def _of(sort: Sort) -> Question:
+    return _OFFSETS["control"] + 1, sort.value
 
 
 def _of_indexes(indexes: list[int]) -> list[list[Question]]:
@@ -150,7 +155,7 @@ def _of_state(states: frozenset[str]) -> Condition:
             numbers = {number for number, name in enumerate(names) if name in states}
             if not numbers:
                 continue
-            marked = (byte for byte in range(256) if IS_TEMPLATE[byte] == is_template)
+            marked = (byte for byte in range(256) if Sort.TEMPLATE.value[byte] == is_template)
             alternatives.append(
                 [
                     _question(at, (byte for byte in live if byte >> STATE_SHIFT in numbers)),
@@ -162,7 +167,12 @@ def _of_state(states: frozenset[str]) -> Condition:
 
 
 def _of_service(service: ServiceKey) -> Condition:
-    """Port 0 stands for every port."""
-    port = _is("vip_port", service.port.to_bytes(2, "big")) if service.port else []
+    """Port 0 stands for every port. A disabled template has another than it was made for."""
     protocol = _question(_OFFSETS["protocol"], [service.protocol])
-    return [[*port, *_is("vip", packed(service.address)), protocol]]
+    named = [*_is("vip", packed(service.address)), protocol]
+    if not service.port:
+        return [named]
+    in_use, port = _is("disabled", b"\0"), _is("vip_port", service.port.to_bytes(2, "big"))
+    if service.port == DISABLED_PORT:
+        return [[*port, *named, *in_use], [*_is("disabled", b"\1"), *named]]
+    return [[*port, *named, *in_use]]

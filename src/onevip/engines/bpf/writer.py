@@ -20,12 +20,15 @@ from onevip.engines.bpf.codec import (
     TOTALS,
     U64,
     key_bytes,
+    mask_bytes,
     packed,
     scheduler_number,
+    service_key,
     unpacked,
 )
+from onevip.engines.bpf.loader import clock_units
 from onevip.engines.bpf.rows import MEMBER_SIZE, MEMBERS, Rows
-from onevip.engines.bpf.shapes import Limits, SlotState
+from onevip.engines.bpf.shapes import Kinds, Limits, ServiceFlags, SlotState
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -36,11 +39,14 @@ from onevip.model import (
     DeleteService,
     EditRealServer,
     EditService,
+    ForwardingMethod,
+    Protocol,
     RealServer,
     RealServerExists,
     RealServerKey,
     ServiceExists,
     ServiceKey,
+    ServiceOptions,
     TableError,
     UnknownRealServer,
     Zero,
@@ -48,9 +54,12 @@ from onevip.model import (
 from onevip.schedulers import Member, ServerList
 
 U32 = 0xFFFFFFFF
+FTP = (Protocol.TCP, 21)
 # Between the versions of a chunk in one list and in the next: more than change during one look.
 VERSIONS_APART = 1 << 16
-LEAVING_GRACE_NS = 60 * 10**9  # a packet that chose the server before it left is long done
+# As long as the kernel's trash keeps an idle one: its counts go on when it is added again (§5.6).
+# A packet that chose the server before it left is long done by then.
+LEAVING_GRACE_NS = 120 * 10**9
 
 
 class Writer(Rows):
@@ -90,12 +99,20 @@ class Writer(Rows):
             raise ServiceExists(f"{change.service} is already in the table")
         services = self.plane.services
         index = self._free_service()
+        epoch = services.get(index, "epoch") + 1
         services.clear(index)
         services.set_bytes(index, "key.vip", raw[:16])
         services.set(index, "key.port", change.service.port)
         services.set(index, "key.protocol", change.service.protocol)
+        services.set(index, "key.mark", change.service.mark)
+        services.set(index, "epoch", epoch & U32)
+        self._write_options(index, change.options)
+        self.plane.service_estimates.clear(index)
         self._publish(index, ServerList(SCHEDULER_NAMES[number]))
-        self.plane.filter.add(raw[:16])
+        if not change.service.mark:
+            self.plane.filter.add(raw[:16])
+        kinds = self.plane.settings.get(0, "kinds")
+        self.plane.settings.set(0, "kinds", kinds | kind_of(change.service))
         services.set(index, "state", SlotState.SLOT_USED)
         self.plane.service_ids.set(raw, index)
 
@@ -103,8 +120,23 @@ class Writer(Rows):
         scheduler_number(change.scheduler)
         index = self.service_index(change.service)
         listed = self.list_of(index)
+        self._write_options(index, change.options)
         if listed.scheduler != change.scheduler:
+            services = self.plane.services
+            services.set(index, "epoch", (services.get(index, "epoch") + 1) & U32)
             self._publish(index, listed.with_scheduler(change.scheduler))
+
+    def _write_options(self, index: int, options: ServiceOptions) -> None:
+        """Templates that are there keep their timeout, as in the kernel (spec ipvs §5.6)."""
+        services, hz = self.plane.services, self.plane.settings.get(0, "hz")
+        flags = int(options.flags)
+        if options.persistent_s:
+            flags |= ServiceFlags.SERVICE_PERSISTENT
+            services.set(index, "timeout", clock_units(options.persistent_s, hz))
+        if options.one_packet:
+            flags |= ServiceFlags.SERVICE_ONE_PACKET
+        services.set_bytes(index, "mask", mask_bytes(options.netmask))
+        services.set(index, "flags", flags)
 
     def delete_service(self, change: DeleteService) -> None:
         index = self.service_index(change.service)
@@ -126,8 +158,10 @@ class Writer(Rows):
                 now = self.plane.real_totals.total(member.real)
                 for name, value in zip(TOTALS, now, strict=True):
                     self.plane.reals.set(member.real, f"zero.{name}", value)
+                    self.plane.real_estimates.set(member.real, f"rates.{name}", 0)
             for name, value in zip(TOTALS, self.service_totals(index), strict=True):
                 self.plane.services.set(index, f"zero.{name}", value)
+                self.plane.service_estimates.set(index, f"rates.{name}", 0)
 
     # Real servers.
 
@@ -135,6 +169,8 @@ class Writer(Rows):
         index = self.service_index(change.service)
         listed = self.list_of(index)
         real = change.real
+        real.check_thresholds()
+        _check_port(change.service, real)
         if self._slot_of(listed, real.key) is not None:
             raise RealServerExists(f"{real.key} is already a real server of {change.service}")
         raw = key_bytes(change.service)
@@ -144,8 +180,9 @@ class Writer(Rows):
         else:
             self._move_totals(index, slot, -1)
         self.plane.reals.set(slot, "service", index)
-        self.plane.reals.set(slot, "method", real.method)
-        self._write_route(slot, real.address)
+        self.plane.reals.set(slot, "last_weight", real.weight)
+        self._write_terms(slot, real)
+        self._begin_estimate(slot)
         self.plane.filter.add(packed(real.address))
         self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
         self._publish(index, listed.with_added(Member(slot, real.weight)))
@@ -153,10 +190,32 @@ class Writer(Rows):
     def edit_real_server(self, change: EditRealServer) -> None:
         index = self.service_index(change.service)
         listed = self.list_of(index)
+        change.real.check_thresholds()
         slot = self._known_slot(listed, change.real.key, change.service)
-        self.plane.reals.set(slot, "method", change.real.method)
-        self._write_route(slot, change.real.address)
+        self._write_terms(slot, change.real)
         self._publish(index, listed.with_weight(slot, change.real.weight))
+
+    def _write_terms(self, slot: int, real: RealServer) -> None:
+        """All that an edit may change. A threshold that is raised, or gone, ends an overload."""
+        reals, counts = self.plane.reals, self.plane.real_counts
+        before = reals.get(slot, "upper")
+        reals.set(slot, "method", real.method)
+        reals.set(slot, "weight", real.weight)
+        if real.weight:
+            reals.set(slot, "last_weight", real.weight)
+        reals.set(slot, "upper", real.upper_threshold)
+        reals.set(slot, "lower", real.lower_threshold)
+        counts.set(slot, "limited", real.upper_threshold > 0)
+        if not real.upper_threshold or real.upper_threshold > before:
+            counts.set(slot, "overloaded", 0)
+        self._write_route(slot, real.address)
+
+    def _begin_estimate(self, slot: int) -> None:
+        """From now on, and from rates of 0."""
+        estimates, now = self.plane.real_estimates, self.plane.real_totals.total(slot)
+        estimates.clear(slot)
+        for name, value in zip(TOTALS, now, strict=True):
+            estimates.set(slot, f"last.{name}", value)
 
     def delete_real_server(self, change: DeleteRealServer) -> None:
         index = self.service_index(change.service)
@@ -193,6 +252,7 @@ class Writer(Rows):
                 and reals.get_bytes(slot, "service_key.vip") == service[:16]
                 and reals.get(slot, "service_key.port") == int.from_bytes(service[16:18])
                 and reals.get(slot, "service_key.protocol") == service[18]
+                and reals.get(slot, "service_key.mark") == service_key(service).mark
                 and not self._has_gone(slot)
             ):
                 return slot
@@ -201,12 +261,15 @@ class Writer(Rows):
     def _new_slot(self, service: bytes, real: RealServer) -> int:
         reals, slot = self.plane.reals, self._free_real()
         totals = self.plane.real_totals.total(slot)
+        generation = reals.get(slot, "generation") + 1
         reals.clear(slot)
+        reals.set(slot, "generation", generation & U32)
         reals.set_bytes(slot, "address", packed(real.address))
         reals.set(slot, "port", real.port)
         reals.set_bytes(slot, "service_key.vip", service[:16])
         reals.set(slot, "service_key.port", int.from_bytes(service[16:18]))
         reals.set(slot, "service_key.protocol", service[18])
+        reals.set(slot, "service_key.mark", service_key(service).mark)
         for name, value in zip(TOTALS, totals, strict=True):
             reals.set(slot, f"base.{name}", value)
             reals.set(slot, f"zero.{name}", value)
@@ -247,8 +310,17 @@ class Writer(Rows):
         return any(moved)
 
     def rebuild_filter(self) -> None:
-        """Forget the addresses of what has gone for good: once, after any number of changes."""
+        """Forget the addresses of what has gone for good: once, after any number of changes.
+
+        Not while there are services by mark: the programs add the addresses of their connections.
+        """
         services, reals = self.plane.services, self.plane.reals
+        kinds = 0
+        for index in self.services():
+            kinds |= kind_of(self.key(index))
+        self.plane.settings.set(0, "kinds", kinds)
+        if kinds & Kinds.HAS_MARKS:
+            return
         addresses = [services.get_bytes(index, "key.vip") for index in self.services()]
         states = reals.column("state", self.plane.settings.get(0, "reals_used"))
         for slot, state in enumerate(states):
@@ -290,8 +362,10 @@ class Writer(Rows):
         return used
 
     def _has_gone(self, slot: int) -> bool:
-        """Whether a deleted real server has no connection left."""
-        return self.plane.real_counts.get(slot, "counts") == 0 and self._grace_is_over(slot)
+        """Whether a deleted real server has no connection and no template left."""
+        counts = self.plane.real_counts
+        is_busy = counts.get(slot, "counts") or counts.get(slot, "persistent")
+        return not is_busy and self._grace_is_over(slot)
 
     def _grace_is_over(self, slot: int) -> bool:
         left_at: int = self.plane.reals.get(slot, "left_at_ns")
@@ -381,6 +455,25 @@ class Writer(Rows):
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
         self.rebuild_filter()
+
+
+def kind_of(service: ServiceKey) -> int:
+    """Which of the rarer look-ups the programs have to make for it."""
+    if service.mark:
+        return Kinds.HAS_MARKS
+    if not service.port:
+        return Kinds.HAS_EVERY_PORT
+    return Kinds.HAS_FTP if (service.protocol, service.port) == FTP else 0
+
+
+def _check_port(service: ServiceKey, real: RealServer) -> None:
+    """SCTP's checksum covers the ports and cannot be mended piece by piece."""
+    is_masq = real.method is ForwardingMethod.MASQ
+    if service.protocol is Protocol.SCTP and is_masq and real.port not in (0, service.port):
+        raise DataplaneError(
+            f"{real.key}",
+            f"masq cannot change SCTP's port: give it port {service.port}, as {service} has",
+        )
 
 
 def _positions(states: bytes, wanted: int) -> Iterator[int]:
