@@ -123,6 +123,8 @@ class Twins:
             self._frozen.advance(1)
             self._reference.advance(self._now)
             self._frozen.sweep()
+            if self._now % 2 == 0:
+                self._frozen.estimate()
         self.tally["seconds"] += seconds
         self.tally["expiries"] += before - len(self._reference.connections())
         self._compare()

@@ -73,7 +73,7 @@ class FrozenDirector:
         self.engine = engine
         self.plane = plane
         self.road = Road(plane, "tc")
-        self._sweep = plane.program("sweep_now")
+        self._sweep, self._estimate = (plane.program(f"{one}_now") for one in ("sweep", "estimate"))
         fd = libbpf.get_pinned(plane.path / "maps" / "frozen_clock")
         self._clock = MappedArray(fd, CLOCK, 1)
         self._hz: int = plane.settings.get(0, "hz")
@@ -83,6 +83,7 @@ class FrozenDirector:
 
     def close(self) -> None:
         os.close(self._sweep)
+        os.close(self._estimate)
         self._memory.close()
 
     def forget(self) -> None:
@@ -110,6 +111,10 @@ class FrozenDirector:
     def sweep(self) -> None:
         """What the sweeper does in a second: it looks at every connection once."""
         libbpf.run_program(self._sweep, bytes(64))
+
+    def estimate(self) -> None:
+        """What the sweeper does every two seconds; only at even ones are all visited at once."""
+        libbpf.run_program(self._estimate, bytes(64))
 
 
 class Chance:
