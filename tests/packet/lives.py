@@ -195,8 +195,8 @@ class Life:
         address = IPv4Address(f"10.1.0.{10 + 10 * SERVICES.index(key) + n[1] % 5}")
         method, (upper, lower) = _of(METHODS, n[3]), _of(THRESHOLDS, n[4])
         port = key.port
-        if port and method is ForwardingMethod.MASQ and n[5] % 3 == 2:
-            port += 8000
+        if port and method is ForwardingMethod.MASQ and n[5] % 3 == 2 and key.protocol is not SCTP:
+            port += 8000  # SCTP's checksum covers the ports: the engine refuses
         return RealServer(address, port, method, _of(WEIGHTS, n[2]), upper, lower)
 
     def clear(self, n: bytes) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
 from packet.frozen.director import FrozenDirector
@@ -37,7 +37,7 @@ def test_any_life_is_as_the_reference_says(frozen: FrozenDirector) -> None:
     def live(
         chance: int, built: list[tuple[bytes, list[bytes]]], steps: list[tuple[str, bytes]]
     ) -> None:
-        life = Life(Twins(frozen, chance, tally))
+        life = Life(Twins(frozen, chance, tally, note))
         life.build(built)
         for name, numbers in steps:
             life.step(name, numbers)

@@ -12,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import note
-
 from onevip.model import (
     Change,
     Connection,
     Counters,
     ForwardingMethod,
-    OnevipError,
     Protocol,
+    TableError,
     Timeouts,
     diff,
 )
@@ -39,14 +37,22 @@ LEFT = {Verdict.ACCEPT: "left alone", Verdict.DROP: "dropped"}
 
 
 class Twins:
-    """Both of them, new: no services, no connections. `tally` counts what was compared."""
+    """Both of them, new: no services, no connections. `tally` counts what was compared,
+    `tell` is told each step."""
 
-    def __init__(self, frozen: FrozenDirector, chance: int, tally: Counter[str]) -> None:
+    def __init__(
+        self,
+        frozen: FrozenDirector,
+        chance: int,
+        tally: Counter[str],
+        tell: Callable[[str], object],
+    ) -> None:
         frozen.forget()
         frozen.draw_from(chance)
         self._frozen = frozen
         self._reference = Reference(Chance(chance).below)
         self._now = 0.0
+        self._tell = tell
         self.tally = tally
         tally["lives"] += 1
 
@@ -63,7 +69,7 @@ class Twins:
     # Steps.
 
     def change(self, change: Change) -> None:
-        note(f"{self._now:g} s: {change}")
+        self._tell(f"{self._now:g} s: {change}")
         refusals = [
             _refusal(step)
             for step in (
@@ -77,7 +83,7 @@ class Twins:
         self._compare()
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
-        note(f"{self._now:g} s: {timeouts}")
+        self._tell(f"{self._now:g} s: {timeouts}")
         self._reference.set_timeouts(timeouts)
         self._reference.advance(self._now)
         self._frozen.engine.set_timeouts(timeouts)
@@ -86,7 +92,7 @@ class Twins:
         self._compare()
 
     def set_tunable(self, name: str, value: int) -> None:
-        note(f"{self._now:g} s: {name} = {value}")
+        self._tell(f"{self._now:g} s: {name} = {value}")
         self._reference.set_tunable(name, value, self._now)
         self._frozen.engine.set_tunable(name, value)
         self.tally["edits"] += 1
@@ -106,7 +112,7 @@ class Twins:
         before = len(self._reference.connections())
         decision = self._reference.receive(packet, self._now)
         outcome = self._frozen.road(frame, packet.mark)
-        note(f"{self._now:g} s: {_words(packet)}: {decision.verdict.value}")
+        self._tell(f"{self._now:g} s: {_words(packet)}: {decision.verdict.value}")
         told, meant = _told(outcome), _meant(decision, packet)
         assert told == meant, f"{_words(packet)}: {told}, not {meant}"
         self.tally["packets"] += 1
@@ -116,7 +122,7 @@ class Twins:
 
     def wait(self, seconds: int) -> None:
         """Second by second, as the sweeper goes."""
-        note(f"{self._now:g} s: wait {seconds} s")
+        self._tell(f"{self._now:g} s: wait {seconds} s")
         before = len(self._reference.connections())
         for _ in range(seconds):
             self._now += 1
@@ -155,7 +161,7 @@ def _refusal(step: Callable[[], None]) -> str | None:
     """The kind of error that it ends with."""
     try:
         step()
-    except OnevipError as error:
+    except TableError as error:
         return type(error).__name__
     return None
 
