@@ -61,6 +61,7 @@ class Slot:
             | self.active << 2
             | self.state << 4
             | self.method << 8
+            | self.disabled << 10
             | self.template << 11
             | self.own_port << 13
             | self.generation << 14
@@ -124,6 +125,5 @@ def write(table: MappedArray, at: int, slot: Slot) -> None:
     table.set(at, "real", slot.real)
     table.set(at, "protocol", slot.protocol)
     table.set(at, "is_template", slot.template)
-    table.set(at, "disabled", slot.disabled)
     table.set(at, "word", slot.word)
     table.set(at, "control", slot.control)

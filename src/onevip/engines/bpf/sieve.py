@@ -15,7 +15,16 @@ from itertools import groupby
 
 from onevip.engines.bpf.codec import MAPPED, packed
 from onevip.engines.bpf.shapes import CONNECTION
-from onevip.engines.bpf.slots import DISABLED_PORT, LIVE, PHASE, SLOT, STATE_SHIFT, Reals, Sort
+from onevip.engines.bpf.slots import (
+    DISABLED_PORT,
+    LIVE,
+    PHASE,
+    SLOT,
+    STATE_SHIFT,
+    TEMPLATE,
+    Reals,
+    Sort,
+)
 from onevip.model import ConnectionFilter, Protocol, ServiceKey
 from onevip.model.connection import STATES, TEMPLATE_STATES
 
@@ -108,20 +117,20 @@ def _of_real(wanted: ConnectionFilter, reals: Reals) -> list[Condition]:
     of_called_port = [index for index in found if not keys[index].port]
     named = _of_indexes([index for index in found if keys[index].port == wanted.real_port])
     called = _is("vip_port", wanted.real_port.to_bytes(2, "big"))
-    in_use, at_port_0 = _is("disabled", b"\0"), _is("vip_port", bytes(2))
+    at_port_0 = _is("vip_port", bytes(2))
     at = _OFFSETS["vip_port"]
     some_port = [[_question(at + place, range(1, 256))] for place in (0, 1)]
     # By the rules of Reals.target.
     ports: list[list[Question]] = [[_of(Sort.OF_CALLED_PORT), *called]]
     ports += [[*questions, _of(Sort.CONNECTION)] for questions in named]
-    ports += [[*one, *more, _of(Sort.TEMPLATE), *in_use] for one in named for more in some_port]
+    ports += [[*one, *more, _of(Sort.TEMPLATE)] for one in named for more in some_port]
     for questions in _of_indexes(of_called_port):
         ports += [[*questions, *called, _of(Sort.CONNECTION)]]
-        ports += [[*questions, *called, _of(Sort.TEMPLATE), *in_use]]
+        ports += [[*questions, *called, _of(Sort.TEMPLATE)]]
     if wanted.real_port == 0:
-        ports.append([_of(Sort.TEMPLATE), *at_port_0, *in_use])
+        ports.append([_of(Sort.TEMPLATE), *at_port_0])
     if wanted.real_port == DISABLED_PORT:
-        ports.append([_of(Sort.TEMPLATE), *_is("disabled", b"\1")])
+        ports.append([_of(Sort.DISABLED)])
     return [_of_indexes(found), ports]
 
 
@@ -155,7 +164,7 @@ def _of_state(states: frozenset[str]) -> Condition:
             numbers = {number for number, name in enumerate(names) if name in states}
             if not numbers:
                 continue
-            marked = (byte for byte in range(256) if Sort.TEMPLATE.value[byte] == is_template)
+            marked = (byte for byte in range(256) if bool(byte << 8 & TEMPLATE) == is_template)
             alternatives.append(
                 [
                     _question(at, (byte for byte in live if byte >> STATE_SHIFT in numbers)),
@@ -172,7 +181,8 @@ def _of_service(service: ServiceKey) -> Condition:
     named = [*_is("vip", packed(service.address)), protocol]
     if not service.port:
         return [named]
-    in_use, port = _is("disabled", b"\0"), _is("vip_port", service.port.to_bytes(2, "big"))
+    in_use = _OFFSETS["control"] + 1, bytes(not is_one for is_one in Sort.DISABLED.value)
+    port = _is("vip_port", service.port.to_bytes(2, "big"))
     if service.port == DISABLED_PORT:
-        return [[*port, *named, *in_use], [*_is("disabled", b"\1"), *named]]
-    return [[*port, *named, *in_use]]
+        return [[*port, *named, in_use], [_of(Sort.DISABLED), *named]]
+    return [[*port, *named, in_use]]

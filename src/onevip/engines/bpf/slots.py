@@ -24,6 +24,7 @@ LIVE, PHASE = 2, 3
 ACTIVE = 1 << 2
 STATE_SHIFT, STATE = 4, 15 << 4
 TEMPLATE = 1 << 11
+DISABLED = 1 << 10  # of a template: it is used no more
 OWN_PORT = 1 << 13  # it goes to the port that the client called, not to the real server's
 GENERATION_SHIFT = 14
 IDENTITY = PHASE | 0x3FFFFFF << GENERATION_SHIFT  # phase, generation, tag: which connection it is
@@ -38,9 +39,8 @@ TEMPLATE_TIMEOUT = 0xFFFFFF  # in the word of its own, clock units
 # server, wherever they lie in it. VIP and aim are the same for many connections.
 _AIM = CONNECTION.fields["vip_port"].offset
 _PROTOCOL = CONNECTION.fields["protocol"].offset - _AIM
-_DISABLED = CONNECTION.fields["disabled"].offset - _AIM
 _REAL = CONNECTION.fields["real"].offset - _AIM
-_LENGTH = max(_PROTOCOL + 1, _DISABLED + 1, _REAL + 4)
+_LENGTH = max(_PROTOCOL + 1, _REAL + 4)
 _REST = f"{_LENGTH}s{SLOT - _AIM - _LENGTH}x"
 ROW = struct.Struct(
     f">Q8x12sBBBB16sH{_REST}"
@@ -60,7 +60,12 @@ class Sort(enum.Enum):
 
     CONNECTION = bytes(not byte << 8 & (TEMPLATE | OWN_PORT) for byte in range(256))
     OF_CALLED_PORT = bytes(byte << 8 & (TEMPLATE | OWN_PORT) == OWN_PORT for byte in range(256))
-    TEMPLATE = bytes(bool(byte << 8 & TEMPLATE) for byte in range(256))
+    TEMPLATE = bytes(byte << 8 & (TEMPLATE | DISABLED) == TEMPLATE for byte in range(256))
+    DISABLED = bytes(byte << 8 & (TEMPLATE | DISABLED) > TEMPLATE for byte in range(256))
+
+    @property
+    def is_template(self) -> bool:
+        return self in (Sort.TEMPLATE, Sort.DISABLED)
 
 
 class Target(NamedTuple):
@@ -93,7 +98,7 @@ class Reals:
         """Where the connections of a VIP and an aim lead."""
         port = int.from_bytes(aim[:2], "big")
         real = self[int.from_bytes(aim[_REAL : _REAL + 4], sys.byteorder)]
-        if sort is Sort.TEMPLATE and aim[_DISABLED]:
+        if sort is Sort.DISABLED:
             port = real_port = DISABLED_PORT
         elif sort is Sort.OF_CALLED_PORT or (sort is Sort.TEMPLATE and not port):
             real_port = port
