@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bpf check test stress bench vm demo lab-up lab-down clean
+.PHONY: help setup bpf check test oracle stress bench vm demo lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tes
 
 test: setup bpf ## every test; as root also packets through BPF and real traffic
 	@$(BIN)/pytest --durations=10 --ignore=tests/vm
+
+oracle: setup bpf ## recordings of the kernel's IPVS replayed: FIXTURES=DIR, DOOR=tc or xdp (root)
+	@PYTHONPATH=tests $(BIN)/python -m oracle --door $(or $(DOOR),tc) $(if $(FIXTURES),"$(FIXTURES)")
 
 stress: setup bpf ## the connection table under fire, writers killed, the protocol in Spin (root)
 	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet,model $(BIN)/pytest -s $(STRESS)

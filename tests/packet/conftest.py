@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from onevip import namespace
 from onevip.engines.bpf import BpfEngine, loader, pins
+from packet.frozen.director import FrozenDirector, compile_objects, frozen_director
 from packet.network import director_namespace
 from packet.wire import Director
 
@@ -49,3 +51,16 @@ def tc(_directors: Directors) -> Director:
 @pytest.fixture
 def xdp(_directors: Directors) -> Director:
     return _directors("xdp")
+
+
+@pytest.fixture(scope="session")
+def frozen_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs with a clock that tests move, compiled once."""
+    return compile_objects(tmp_path_factory.mktemp("frozen"))
+
+
+@pytest.fixture(scope="module")
+def frozen(frozen_objects: Path) -> Iterator[FrozenDirector]:
+    """A director in a time of its own. One a module, in a namespace of its own."""
+    with director_namespace(), frozen_director(frozen_objects) as director:
+        yield director

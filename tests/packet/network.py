@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from onevip.lab.cluster import uninterrupted
+
 NAMED = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
 ROUTER, FRONT, BACK = "02:00:00:00:00:01", "02:00:00:00:00:0f", "02:00:00:00:00:0b"
@@ -68,9 +70,10 @@ def director_namespace() -> Iterator[None]:
         ip(LINKS + "".join(neighbours))
         yield
     finally:
-        _enter(home)
-        os.close(home)
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+        with uninterrupted():
+            _enter(home)
+            os.close(home)
+            subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def sweep_killed_runs() -> None:

@@ -1,5 +1,6 @@
 """Sequences recorded from the kernel's IPVS, replayed packet by packet: the same choices, the
-same ActiveConn and InActConn of every real server after every step.
+same weight, ActiveConn and InActConn of every real server after every step. `make oracle` does
+the same for any directory of them.
 
 The recordings are no part of the project: they are read from $ONEVIP_FIXTURES, or from
 ../shared/fixtures beside the repository.
@@ -9,89 +10,143 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP
 
-from packet.wire import MASQ, Director, eth, eth_back, ip4, tcp
+from oracle.packets import Packets
+from oracle.recording import read
+from oracle.replay import replayed
+from packet.network import NAMED
+from packet.wire import Director
 
-FIXTURES = Path(
-    os.environ.get("ONEVIP_FIXTURES") or Path(__file__).parents[3] / "shared" / "fixtures"
-)
-RECORDINGS = [
-    f"{scheduler}.{nr}" for scheduler in ("rr", "wrr", "lc", "wlc", "sed", "nq") for nr in (1, 2)
-]
-
-
-class Replay:
-    """One recording and the connections that it has open."""
-
-    def __init__(self, director: Director, recording: dict[str, Any]) -> None:
-        self.director = director
-        self.addresses = [text.rpartition(":")[0] for text in recording["reals"]]
-        self.opened: dict[int, dict[str, Any]] = {}
-        service = recording["service"]
-        director.add_service(service["scheduler"])
-        for real in service["dests"]:
-            self.add(real)
-
-    def step(self, step: dict[str, Any]) -> Any:
-        """Does it; what an open connection got, else None."""
-        do = {"open": self.open, "close": self.close, "weight": self.weight, "add": self.add,
-              "del": self.delete}  # fmt: skip
-        return do[step["op"]](step)
-
-    def open(self, step: dict[str, Any]) -> int | None:
-        self.opened[step["id"]] = step
-        out = self.client(step, "S")
-        if out.haslayer(ICMP) or out[IP].dst not in self.addresses:
-            return None
-        self.server(step, "SA")
-        self.client(step, "A")
-        return self.addresses.index(out[IP].dst)
-
-    def close(self, step: dict[str, Any]) -> None:
-        if "abandoned" in step.get("note", ""):
-            return
-        opened = self.opened[step["id"]]
-        self.client(opened, "FA")
-        self.server(opened, "FA")
-        self.client(opened, "A")
-
-    def client(self, step: dict[str, Any], flags: str) -> Any:
-        packet = eth() / ip4(step["src"], step["dst"]) / tcp(step["sport"], 80, flags)
-        return self.director(packet).packet
-
-    def server(self, step: dict[str, Any], flags: str) -> None:
-        real = self.addresses[step["got"]]
-        packet = eth_back(real) / ip4(real, step["src"]) / tcp(80, step["sport"], flags)
-        assert self.director(packet).packet[IP].src == step["dst"]
-
-    def weight(self, step: dict[str, Any]) -> None:
-        self.director.edit(self.addresses[step["rs"]], MASQ, weight=step["weight"])
-
-    def add(self, step: dict[str, Any]) -> None:
-        self.director.add(self.addresses[step["rs"]], MASQ, weight=step["weight"])
-
-    def delete(self, step: dict[str, Any]) -> None:
-        self.director.delete(self.addresses[step["rs"]])
-
-    def rows(self) -> list[list[int] | None]:
-        """Weight, ActiveConn, InActConn; None for what is not in the service."""
-        rows = self.director.rows()
-        return [rows.get(address) for address in self.addresses]
+ROOT = Path(__file__).parents[2]
+FIXTURES = Path(os.environ.get("ONEVIP_FIXTURES") or ROOT.parent / "shared" / "fixtures")
+NAMES = (
+    "dh", "fo", "lblc", "lblcr", "lc", "mh", "mh_mhfallback", "mh_mhport", "nq", "ovf", "rr",
+    "sed", "sh", "sh_shfallback", "sh_shport", "sh_shport_shfallback", "twos", "wlc",
+    "wlc_thresholds", "wrr", "wrr_persistent",
+)  # fmt: skip
+#: A small one of our own: two connections to one real server.
+OWN = {
+    "vip": "10.0.0.100",
+    "reals": ["10.1.0.10:8080"],
+    "service": {"scheduler": "rr", "dests": [{"rs": 0, "weight": 1}]},
+    "steps": [
+        {"op": "open", "id": 0, "src": "10.0.64.7", "sport": 40000, "dst": "10.0.0.100", "got": 0,
+         "after": [[1, 1, 0]]},
+        {"op": "close", "id": 0, "after": [[1, 0, 1]]},
+        {"op": "weight", "rs": 0, "weight": 0, "after": [[0, 0, 1]]},
+        {"op": "open", "id": 1, "src": "10.0.64.7", "sport": 40001, "dst": "10.0.0.100",
+         "got": None, "after": [[0, 0, 1]]},
+        {"op": "del", "rs": 0, "after": [None]},
+    ],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recording_of_the_kernel(director: Director, name: str) -> None:
-    path = FIXTURES / "oracle" / f"{name}.json"
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_of_the_kernel(director: Director, name: str, seed: int) -> None:
+    path = FIXTURES / "oracle" / f"{name}.{seed}.json"
     if not path.exists():
         pytest.skip(f"no recordings of the kernel's IPVS at {FIXTURES}: set ONEVIP_FIXTURES")
-    recording = json.loads(path.read_text())
-    replay = Replay(director, recording)
-    for number, step in enumerate(recording["steps"]):
-        got = replay.step(step)
-        assert got == step.get("got"), f"step {number}: {step}"
-        assert replay.rows() == step["after"], f"step {number}: {step}"
+    replayed(Packets(director), read(path))
+
+
+# `make oracle`.
+
+
+def oracle(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "oracle", *map(str, arguments)],
+        env=_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
+
+
+def test_equal_is_said_and_exit_status_0(tmp_path: Path) -> None:
+    (tmp_path / "own.1.json").write_text(json.dumps(OWN))
+    for door in ("tc", "xdp"):
+        done = oracle("--door", door, tmp_path)
+        assert done.stdout == "own.1.json  equal, 5 steps\n1 of 1 equal\n", done.stderr
+        assert done.returncode == 0
+
+
+def test_every_kind_of_difference_is_said(tmp_path: Path) -> None:
+    steps = OWN["steps"]
+    assert isinstance(steps, list)
+
+    def changed(nr: int, **fields: object) -> dict[str, object]:
+        return {**OWN, "steps": [*steps[:nr], {**steps[nr], **fields}, *steps[nr + 1 :]]}
+
+    wrong = {
+        "choice": changed(0, got=None),
+        "refusal": changed(3, got=0),
+        "counters": changed(1, after=[[1, 1, 0]]),
+        "weight": changed(2, after=[[2, 0, 1]]),
+        "deleted": changed(4, after=[[0, 0, 1]]),
+        "scheduler": {**OWN, "service": {**OWN["service"], "scheduler": "nonesuch"}},  # type: ignore[dict-item]
+        "lacking": {"vip": "10.0.0.100"},
+        "operation": changed(4, op="flush"),
+        "unopened": changed(1, id=9),
+        "empty": {**OWN, "steps": []},
+        "number": changed(0, got=7),
+    }
+    for name, recording in wrong.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(recording))
+    (tmp_path / "text.json").write_text("{")
+    (tmp_path / "unreadable.json").mkdir()
+    done = oracle(tmp_path)
+    assert done.returncode == 1
+    *lines, last = done.stdout.splitlines()
+    assert last == "0 of 13 equal"
+    said = dict(line.split("  DIFFERENT", 1) for line in lines)
+    opening = "open 10.0.64.7:40000 -> 10.0.0.100:80"
+    assert said["choice.json"] == f" at step 0: {opening}: chose 0, kernel none"
+    assert said["refusal.json"].endswith("chose none, kernel 0")
+    assert said["counters.json"] == (
+        " at step 1: close 0: real server 0 has weight, active, inactive [1, 0, 1], "
+        "kernel [1, 1, 0]"
+    )
+    assert said["weight.json"].endswith("[0, 0, 1], kernel [2, 0, 1]")
+    assert said["deleted.json"].endswith("no row, kernel [0, 0, 1]")
+    assert said["scheduler.json"].startswith(" before the first step: no scheduler nonesuch")
+    assert said["lacking.json"] == ": lacks 'service'"
+    assert said["operation.json"] == ": step 4: unknown operation 'flush'"
+    assert said["unopened.json"] == ": step 1: closes 9, which was never opened"
+    assert said["empty.json"] == ": has no steps"
+    assert said["number.json"] == ": step 0: there is no real server 7"
+    assert said["text.json"].startswith(": no JSON: ")
+    assert said["unreadable.json"] == ": cannot be read: Is a directory"
+
+
+def test_nothing_to_replay_is_no_success(tmp_path: Path) -> None:
+    assert oracle(tmp_path).returncode == 1
+    assert oracle(tmp_path).stdout == "0 of 0 equal\n"
+    missing = oracle(tmp_path / "missing")
+    assert missing.returncode == 2
+    assert "make oracle FIXTURES=DIR" in missing.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_after_an_interruption(tmp_path: Path, sign: signal.Signals) -> None:
+    for number in range(3000):
+        (tmp_path / f"own.{number}.json").write_text(json.dumps(OWN))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "oracle", str(tmp_path)],
+        env=_environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    assert "equal" in running.stdout.readline()
+    assert (NAMED / f"onevip-p{running.pid}").exists()
+    running.send_signal(sign)
+    running.stdout.read()
+    running.stdout.close()
+    assert running.wait() == 130
+    assert not (NAMED / f"onevip-p{running.pid}").exists()

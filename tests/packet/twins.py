@@ -1,0 +1,233 @@
+"""The reference and the BPF programs, which live the same life, compared after every step.
+
+Each method is a step: both take it, and what they make of it is compared at once: the verdict with
+the real server and port, then the table, every counter, every connection to the second in which it
+ends, and which real servers are overloaded. AssertionError tells the first difference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from onevip.model import (
+    Change,
+    Connection,
+    Counters,
+    ForwardingMethod,
+    Protocol,
+    TableError,
+    Timeouts,
+    diff,
+)
+from onevip.reference import Decision, Packet, Verdict
+from onevip.reference import Director as Reference
+from packet import frames
+from packet.frozen.director import Chance, FrozenDirector
+from packet.network import BACK
+from packet.road import Outcome
+from packet.wire import mac_of
+
+RATES = (
+    "connections_rate", "in_packets_rate", "out_packets_rate", "in_bytes_rate", "out_bytes_rate",
+)  # fmt: skip
+LEFT = {Verdict.ACCEPT: "left alone", Verdict.DROP: "dropped"}
+
+
+class Twins:
+    """Both of them, new: no services, no connections. `tally` counts what was compared,
+    `tell` is told each step."""
+
+    def __init__(
+        self,
+        frozen: FrozenDirector,
+        chance: int,
+        tally: Counter[str],
+        tell: Callable[[str], object],
+    ) -> None:
+        frozen.forget()
+        frozen.draw_from(chance)
+        self._frozen = frozen
+        self._reference = Reference(Chance(chance).below)
+        self._now = 0.0
+        self._tell = tell
+        self.tally = tally
+        tally["lives"] += 1
+
+    # What is there, by the reference.
+
+    def table(self) -> Any:
+        return self._reference.table()
+
+    def connections(self) -> list[Connection]:
+        """Without templates, in an order that does not depend on chance."""
+        found = [one for one in self._reference.connections() if not one.template]
+        return sorted(found, key=lambda one: (one.protocol, int(one.client), one.client_port))
+
+    # Steps.
+
+    def change(self, change: Change) -> None:
+        self._tell(f"{self._now:g} s: {change}")
+        refusals = [
+            _refusal(step)
+            for step in (
+                lambda: self._reference.apply([change], self._now),
+                lambda: self._frozen.engine.apply([change]),
+            )
+        ]
+        assert refusals[0] == refusals[1], f"{change}: {refusals}"
+        self._frozen.sweep()  # what a deletion ends with expire_nodest_conn is gone in a second
+        self.tally["edits"] += 1
+        self._compare()
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        self._tell(f"{self._now:g} s: {timeouts}")
+        self._reference.set_timeouts(timeouts)
+        self._reference.advance(self._now)
+        self._frozen.engine.set_timeouts(timeouts)
+        self._frozen.sweep()
+        self.tally["edits"] += 1
+        self._compare()
+
+    def set_tunable(self, name: str, value: int) -> None:
+        self._tell(f"{self._now:g} s: {name} = {value}")
+        self._reference.set_tunable(name, value, self._now)
+        self._frozen.engine.set_tunable(name, value)
+        self.tally["edits"] += 1
+        self._compare()
+
+    def request(self, packet: Packet) -> None:
+        """A packet that comes from the clients' side."""
+        self._packet(packet, *_ways(packet, from_clients=True))
+
+    def reply(self, packet: Packet) -> None:
+        """A packet that comes from the real servers' side."""
+        self._packet(packet, *_ways(packet, from_clients=False))
+
+    def _packet(self, packet: Packet, to: str, by: str) -> None:
+        frame = _frame(packet, to, by)
+        packet = replace(packet, length=len(frame) - frames.ETH_LEN)
+        before = len(self._reference.connections())
+        decision = self._reference.receive(packet, self._now)
+        outcome = self._frozen.road(frame, packet.mark)
+        self._tell(f"{self._now:g} s: {_words(packet)}: {decision.verdict.value}")
+        told, meant = _told(outcome), _meant(decision, packet)
+        assert told == meant, f"{_words(packet)}: {told}, not {meant}"
+        self.tally["packets"] += 1
+        self.tally[f"packets that were {decision.verdict.value}"] += 1
+        self.tally["connections"] += len(self._reference.connections()) > before
+        self._compare()
+
+    def wait(self, seconds: int) -> None:
+        """Second by second, as the sweeper goes."""
+        self._tell(f"{self._now:g} s: wait {seconds} s")
+        before = len(self._reference.connections())
+        for _ in range(seconds):
+            self._now += 1
+            self._frozen.advance(1)
+            self._reference.advance(self._now)
+            self._frozen.sweep()
+            if self._now % 2 == 0:
+                self._frozen.estimate()
+        self.tally["seconds"] += seconds
+        self.tally["expiries"] += before - len(self._reference.connections())
+        self._compare()
+
+    # What is compared.
+
+    def _compare(self) -> None:
+        engine = self._frozen.engine
+        ours = engine.snapshot()
+        assert ours.table == self._reference.table(), diff(ours.table, self._reference.table())
+        for service in self._reference.table():
+            found = ours.table.get(service.key)
+            assert found is not None
+            assert found.real_servers == service.real_servers, f"the order in {service}"
+        theirs = self._reference.counters()
+        for key, counters in theirs.items():
+            ours_of_it = ours.counters[key]
+            assert ours_of_it == counters, f"{key}: {_differences(ours_of_it, counters)}"
+        assert ours.counters.keys() == theirs.keys()
+        connections = Counter(engine.connections())
+        wanted = Counter(self._reference.connections())
+        ours_alone, theirs_alone = connections - wanted, wanted - connections
+        assert not ours_alone, f"{_listed(ours_alone)}; not {_listed(theirs_alone)}"
+        assert not theirs_alone, f"not {_listed(theirs_alone)}"
+
+
+def _refusal(step: Callable[[], None]) -> str | None:
+    """The kind of error that it ends with."""
+    try:
+        step()
+    except TableError as error:
+        return type(error).__name__
+    return None
+
+
+def _ways(packet: Packet, *, from_clients: bool) -> tuple[str, str]:
+    """MACs: of the director's interface, and of the neighbour who sends."""
+    if from_clients:
+        return frames.FRONT, frames.ROUTER
+    return BACK, mac_of(str(packet.source))
+
+
+def _frame(packet: Packet, to: str, by: str) -> bytes:
+    ends = (
+        str(packet.source), packet.source_port, str(packet.destination), packet.destination_port,
+    )  # fmt: skip
+    if packet.protocol is Protocol.TCP:
+        return frames.tcp(*ends, packet.flags, to=to, by=by)
+    if packet.protocol is Protocol.UDP:
+        return frames.udp(*ends, to=to, by=by)
+    return frames.sctp(*ends, packet.chunks, to=to, by=by)
+
+
+Told = tuple[str, str, int, str, int]  # what became of it, from, to
+
+
+def _told(outcome: Outcome) -> Told:
+    if outcome.is_refusal:
+        return "refused", "", 0, "", 0
+    if outcome.verdict != "forwarded":
+        return outcome.verdict, "", 0, "", 0
+    return "forwarded", *outcome.seen[:4]
+
+
+def _meant(decision: Decision, packet: Packet) -> Told:
+    """What a door says when it does as the reference decided."""
+    if decision.verdict is Verdict.REFUSE:
+        return "refused", "", 0, "", 0
+    if decision.verdict in LEFT:
+        return LEFT[decision.verdict], "", 0, "", 0
+    assert decision.real_server is not None
+    source, destination = packet.source, packet.destination
+    ports = packet.source_port, packet.destination_port
+    if decision.verdict is Verdict.REPLY:
+        assert decision.connection is not None
+        source, ports = decision.connection.vip, (decision.real_port, ports[1])
+    elif decision.method is ForwardingMethod.MASQ:
+        destination, ports = decision.real_server.address, (ports[0], decision.real_port)
+    return "forwarded", str(source), ports[0], str(destination), ports[1]
+
+
+def _words(packet: Packet) -> str:
+    says = packet.flags or ",".join(map(str, packet.chunks)) or "-"
+    return (
+        f"{packet.protocol.name} {says} {packet.source}:{packet.source_port} > "
+        f"{packet.destination}:{packet.destination_port} mark {packet.mark}"
+    )
+
+
+def _listed(connections: Counter[Connection]) -> str:
+    return ", ".join(
+        f"{one!r} {one.expires_s} s active {one.active} template {one.template}"
+        for one in connections
+    )
+
+
+def _differences(ours: Counters, theirs: Counters) -> str:
+    names = Counters.__dataclass_fields__
+    pairs = ((name, getattr(ours, name), getattr(theirs, name)) for name in names)
+    return ", ".join(f"{name} {one}, not {other}" for name, one, other in pairs if one != other)
