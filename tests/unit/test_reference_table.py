@@ -329,6 +329,17 @@ def test_rates_of_a_constant_stream_in_the_kernels_fixed_point(scene: Scene) -> 
     assert rates == [(1, 125), (2, 219), (3, 289), (3, 342)]
 
 
+@pytest.mark.parametrize(("packets", "rate"), [(4, 0), (5, 1)])
+def test_a_half_is_rounded_down(scene: Scene, packets: int, rate: int) -> None:
+    """4 in two seconds, a quarter of 2: 0.5."""
+    scene.serve(DNS)
+    scene.add()
+    for _ in range(packets):
+        scene.client()
+    scene.wait(2)
+    assert scene.counters().in_packets_rate == rate
+
+
 def test_rates_stand_still_without_estimation(scene: Scene) -> None:
     scene.add()
     for port in range(100):
