@@ -394,7 +394,7 @@ def test_mh_keeps_a_quiescent_servers_places() -> None:
 def test_mh_falls_back_by_hashes_of_the_places_from_its_own_on() -> None:
     service = maglev(SchedulerFlag.FALLBACK)
     ring = maglev_table([(s.address, s.port, s.last_weight) for s in service.servers])
-    for number in range(200):
+    for number in range(12):
         client = IPv4Address("10.9.0.0") + number
         own = maglev_hash(int(client)) % 4093
         tried = [own, *(maglev_hash(int(client) + (own + o) % 4093) % 4093 for o in range(4093))]
