@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_the_page_has_every_scheduler_and_its_picture() -> None:
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
 def test_a_picture_is_whole(path: Path) -> None:
-    root = ElementTree.fromstring(path.read_text())
+    root = ET.fromstring(path.read_text())
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
         at, size = (float(rect.attrib[name]) for name in ("x", "width"))
