@@ -283,6 +283,13 @@ def test_zero_clears_totals_and_rates_but_no_gauge(scene: Scene) -> None:
     scene.apply(Zero(WEB))
     found = scene.counters()
     assert (found.active, found.connections, found.connections_rate) == (101, 0, 0)
+    for port in range(200, 208):
+        scene.client("S", port)
+    scene.apply(Zero(WEB))
+    assert scene.counters().connections_rate == 0
+    scene.wait(2)
+    assert scene.counters().connections_rate == 1  # 8 in two seconds, a quarter of 4
+    assert scene.counters().connections == 0
     assert scene.counters(None).in_packets == 0
     scene.client("A")
     assert (scene.counters().in_packets, scene.counters(None).in_packets) == (1, 1)
