@@ -44,6 +44,7 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(AddService, SERVICES, st.sampled_from(SCHEDULERS), OPTIONS),
     st.builds(EditService, SERVICES, st.sampled_from(SCHEDULERS), OPTIONS),
     st.builds(AddRealServer, SERVICES, REALS),
+    st.builds(AddRealServer, SERVICES, REALS),
     st.builds(EditRealServer, SERVICES, REALS),
     st.builds(DeleteRealServer, SERVICES, KEYS),
     st.builds(DeleteService, SERVICES),
@@ -51,33 +52,39 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.just(Clear()),
 )
 PACKETS = st.builds(
-    Packet, st.sampled_from([CLIENT, IPv4Address("198.51.100.8")]), st.integers(1000, 1002),
-    st.just(VIP), st.sampled_from([80, 53, 3868]),
-    st.sampled_from([Protocol.TCP, Protocol.TCP, Protocol.UDP, Protocol.SCTP]),
-    st.sampled_from(["S", "S", "A", "FA", "R", ""]),
-    st.lists(st.integers(0, 15), max_size=2).map(tuple), mark=st.sampled_from([0, 0, 7]),
+    lambda client, port, kind, flags, chunk, mark: Packet(
+        client, port, VIP, kind[1], kind[0], flags, (chunk,), mark=mark
+    ),
+    st.sampled_from([CLIENT, IPv4Address("198.51.100.8")]), st.integers(1000, 1002),
+    st.sampled_from([(WEB.protocol, 80), (WEB.protocol, 443), (DNS.protocol, 53),
+                     (CALLS.protocol, 3868)]),
+    st.sampled_from(["S", "S", "A", "FA", "R", ""]), st.sampled_from([1, 1, 10, 0, 7, 6]),
+    st.sampled_from([0, 7]),
 )  # fmt: skip
 TUNINGS = st.sampled_from([
     ("conn_reuse_mode", 0), ("conn_reuse_mode", 3), ("expire_nodest_conn", 1), ("secure_tcp", 3),
     ("expire_quiescent_template", 1), ("sloppy_tcp", 1), ("sloppy_sctp", 1),
 ])  # fmt: skip
-EVENTS = st.one_of(
-    PACKETS, PACKETS, PACKETS, CHANGES, CHANGES, TUNINGS, st.sampled_from([1.0, 59.0, 400.0]),
-    st.builds(Timeouts, st.integers(1, 900)),
-)  # fmt: skip
+WAITS = st.sampled_from([1.0, 59.0, 400.0])
+TIMEOUTS = st.builds(Timeouts, st.integers(1, 900))
+#: Of ten events seven are packets: hypothesis would take each kind as often as another.
+KINDS = [PACKETS] * 14 + [CHANGES] * 3 + [WAITS, TUNINGS, TIMEOUTS]
+EVENTS: st.SearchStrategy[object] = st.integers(0, len(KINDS) - 1).flatmap(KINDS.__getitem__)
 BEGINNING: list[Change] = [
     AddService(WEB, "wlc"),
+    AddService(DNS, "twos", ServiceOptions(one_packet=True)),
+    AddService(CALLS, "rr"),
     AddService(MARK, "rr", ServiceOptions(persistent_s=30)),
     *(
-        AddRealServer(key, RealServer(one, 80, MASQ))
-        for key in (WEB, MARK)
-        for one in (REAL, OTHER)
+        AddRealServer(key, RealServer(address, key.port, MASQ))
+        for key in (WEB, DNS, CALLS, MARK)
+        for address in (REAL, OTHER)
     ),
 ]
 
 
-@given(st.lists(EVENTS, max_size=40))
-@settings(max_examples=200, deadline=None)
+@given(st.lists(EVENTS, min_size=20, max_size=40))
+@settings(max_examples=120, deadline=None)
 def test_counts_are_those_of_connections(events: list[object]) -> None:
     director, now = Director(), 1000.0
     director.apply(BEGINNING, now)
