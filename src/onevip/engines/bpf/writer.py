@@ -92,7 +92,10 @@ class Writer(Rows):
             raise ServiceExists(f"{change.service} is already in the table")
         services = self.plane.services
         index = self._free_service()
+        epoch = services.get(index, "epoch")
         services.clear(index)
+        services.set(index, "epoch", (epoch + 1) & U32)
+        services.set(index, "flags", change.options.flags)
         services.set_bytes(index, "key.vip", raw[:16])
         services.set(index, "key.port", change.service.port)
         services.set(index, "key.protocol", change.service.protocol)
@@ -105,7 +108,10 @@ class Writer(Rows):
         scheduler_number(change.scheduler)
         index = self.service_index(change.service)
         listed = self.list_of(index)
+        self.plane.services.set(index, "flags", change.options.flags)
         if listed.scheduler != change.scheduler:
+            epoch = self.plane.services.get(index, "epoch")
+            self.plane.services.set(index, "epoch", (epoch + 1) & U32)
             self._publish(index, listed.with_scheduler(change.scheduler))
 
     def delete_service(self, change: DeleteService) -> None:
@@ -147,6 +153,8 @@ class Writer(Rows):
             self._move_totals(index, slot, -1)
         self.plane.reals.set(slot, "service", index)
         self.plane.reals.set(slot, "method", real.method)
+        self.plane.reals.set(slot, "weight", real.weight)
+        self.plane.reals.set(slot, "last_weight", real.weight)
         self._write_route(slot, real.address)
         self.plane.filter.add(packed(real.address))
         self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
@@ -157,6 +165,9 @@ class Writer(Rows):
         listed = self.list_of(index)
         slot = self._known_slot(listed, change.real.key, change.service)
         self.plane.reals.set(slot, "method", change.real.method)
+        self.plane.reals.set(slot, "weight", change.real.weight)
+        if change.real.weight:
+            self.plane.reals.set(slot, "last_weight", change.real.weight)
         self._write_route(slot, change.real.address)
         self._publish(index, listed.with_weight(slot, change.real.weight))
 
@@ -203,7 +214,9 @@ class Writer(Rows):
     def _new_slot(self, service: bytes, real: RealServer) -> int:
         reals, slot = self.plane.reals, self._free_real()
         totals = self.plane.real_totals.total(slot)
+        generation = reals.get(slot, "generation")
         reals.clear(slot)
+        reals.set(slot, "generation", (generation + 1) & U32)
         reals.set_bytes(slot, "address", packed(real.address))
         reals.set(slot, "port", real.port)
         reals.set_bytes(slot, "service_key.vip", service[:16])
