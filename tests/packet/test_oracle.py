@@ -15,14 +15,18 @@ from typing import Any
 import pytest
 from scapy.layers.inet import ICMP, IP
 
+from onevip.model import SchedulerFlag
 from packet.wire import MASQ, Director, eth, eth_back, ip4, tcp
 
 FIXTURES = Path(
     os.environ.get("ONEVIP_FIXTURES") or Path(__file__).parents[3] / "shared" / "fixtures"
 )
-RECORDINGS = [
-    f"{scheduler}.{nr}" for scheduler in ("rr", "wrr", "lc", "wlc", "sed", "nq") for nr in (1, 2)
-]
+NAMES = (
+    "rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf",
+    "sh", "sh_shport", "sh_shfallback", "sh_shport_shfallback", "mh", "mh_mhport", "mh_mhfallback",
+)  # fmt: skip
+RECORDINGS = [f"{name}.{nr}" for name in NAMES for nr in (1, 2)]
+FLAGS = {"port": SchedulerFlag.PORT, "fallback": SchedulerFlag.FALLBACK}
 
 
 class Replay:
@@ -33,7 +37,10 @@ class Replay:
         self.addresses = [text.rpartition(":")[0] for text in recording["reals"]]
         self.opened: dict[int, dict[str, Any]] = {}
         service = recording["service"]
-        director.add_service(service["scheduler"])
+        flags = SchedulerFlag.NONE
+        for word in filter(None, service.get("flags", "").split(",")):
+            flags |= FLAGS[word.partition("-")[2]]
+        director.add_service(service["scheduler"], flags=flags)
         for real in service["dests"]:
             self.add(real)
 
@@ -56,6 +63,8 @@ class Replay:
         if "abandoned" in step.get("note", ""):
             return
         opened = self.opened[step["id"]]
+        if opened["got"] is None:  # it was refused
+            return
         self.client(opened, "FA")
         self.server(opened, "FA")
         self.client(opened, "A")
