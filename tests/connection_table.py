@@ -60,6 +60,7 @@ class Slot:
             self.phase
             | self.active << 2
             | self.state << 4
+            | self.disabled << 5
             | self.method << 8
             | self.template << 11
             | self.own_port << 13
@@ -72,7 +73,7 @@ class Slot:
     def word(self) -> int:
         if not self.template:
             return 0x5A5A5A << 8 | 1  # a bucket's, or where its template is: nothing to show
-        return self.timeout | self.under << 24 | self.generation << 48
+        return self.timeout | self.under << 24 | self.generation << 48 | 1 << 63
 
 
 class SyntheticPlane(DataPlane):
@@ -124,6 +125,5 @@ def write(table: MappedArray, at: int, slot: Slot) -> None:
     table.set(at, "real", slot.real)
     table.set(at, "protocol", slot.protocol)
     table.set(at, "is_template", slot.template)
-    table.set(at, "disabled", slot.disabled)
     table.set(at, "word", slot.word)
     table.set(at, "control", slot.control)

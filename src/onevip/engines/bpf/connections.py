@@ -30,6 +30,7 @@ from onevip.engines.bpf.sieve import Sieve, both
 from onevip.engines.bpf.slots import (
     ACTIVE,
     CLOCK,
+    DISABLED,
     IDENTITY,
     KIND,
     ROW,
@@ -176,7 +177,8 @@ class Reader:
     def _templates(self, part: Chunk) -> Iterator[Connection]:
         for head, word, client, vip, aim in part.rows(TEMPLATE_ROW):
             control = turned(head)
-            service, real_server = part.reals.target(Sort.TEMPLATE, vip, aim)
+            disabled = bool(control & DISABLED)
+            service, real_server = part.reals.target(Sort.TEMPLATE, vip, aim, disabled=disabled)
             yield Connection(
                 service.protocol,
                 unpacked(client),
@@ -234,7 +236,8 @@ def _add_named(
     for sort, raw in kinds.items():
         is_template = sort is Sort.TEMPLATE
         for (low, vip, aim), number in raw.items():
-            service, real_server = reals.target(sort, vip, aim)
+            disabled = is_template and bool(low & DISABLED)
+            service, real_server = reals.target(sort, vip, aim, disabled=disabled)
             state = template_state_name(low) if is_template else state_name(low, service.protocol)
             found[ConnectionKind(service, real_server, state, is_template)] += number
         raw.clear()

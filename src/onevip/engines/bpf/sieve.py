@@ -15,7 +15,16 @@ from itertools import groupby
 
 from onevip.engines.bpf.codec import MAPPED, packed
 from onevip.engines.bpf.shapes import CONNECTION
-from onevip.engines.bpf.slots import DISABLED_PORT, LIVE, PHASE, SLOT, STATE_SHIFT, Reals, Sort
+from onevip.engines.bpf.slots import (
+    DISABLED,
+    DISABLED_PORT,
+    LIVE,
+    PHASE,
+    SLOT,
+    STATE_SHIFT,
+    Reals,
+    Sort,
+)
 from onevip.model import ConnectionFilter, Protocol, ServiceKey
 from onevip.model.connection import STATES, TEMPLATE_STATES
 
@@ -24,6 +33,8 @@ Question = tuple[int, bytes]
 Condition = Sequence[Sequence[Question]]
 
 _OFFSETS = {name: field.offset for name, field in CONNECTION.fields.items()}
+_IN_USE = _OFFSETS["control"], bytes(not byte & DISABLED for byte in range(256))  # of a template
+_DISABLED = _OFFSETS["control"], bytes(bool(byte & DISABLED) for byte in range(256))
 
 
 def both(one: bytes, other: bytes) -> bytes:
@@ -47,7 +58,7 @@ class Sieve:
             self._conditions += _of_real(wanted, reals)
         self._conditions.append(_of_state(wanted.states))
         if wanted.service is not None:
-            self._conditions.append(_of_service(wanted.service))
+            self._conditions += _of_service(wanted.service)
 
     def choose(self, slots: bytes) -> bytes:
         """1 for each slot that is chosen, else 0; nothing at all when none is."""
@@ -108,20 +119,20 @@ def _of_real(wanted: ConnectionFilter, reals: Reals) -> list[Condition]:
     of_called_port = [index for index in found if not keys[index].port]
     named = _of_indexes([index for index in found if keys[index].port == wanted.real_port])
     called = _is("vip_port", wanted.real_port.to_bytes(2, "big"))
-    in_use, at_port_0 = _is("disabled", b"\0"), _is("vip_port", bytes(2))
+    at_port_0 = _is("vip_port", bytes(2))
     at = _OFFSETS["vip_port"]
     some_port = [[_question(at + place, range(1, 256))] for place in (0, 1)]
     # By the rules of Reals.target.
     ports: list[list[Question]] = [[_of(Sort.OF_CALLED_PORT), *called]]
     ports += [[*questions, _of(Sort.CONNECTION)] for questions in named]
-    ports += [[*one, *more, _of(Sort.TEMPLATE), *in_use] for one in named for more in some_port]
+    ports += [[*one, *more, _of(Sort.TEMPLATE), _IN_USE] for one in named for more in some_port]
     for questions in _of_indexes(of_called_port):
         ports += [[*questions, *called, _of(Sort.CONNECTION)]]
-        ports += [[*questions, *called, _of(Sort.TEMPLATE), *in_use]]
+        ports += [[*questions, *called, _of(Sort.TEMPLATE), _IN_USE]]
     if wanted.real_port == 0:
-        ports.append([_of(Sort.TEMPLATE), *at_port_0, *in_use])
+        ports.append([_of(Sort.TEMPLATE), *at_port_0, _IN_USE])
     if wanted.real_port == DISABLED_PORT:
-        ports.append([_of(Sort.TEMPLATE), *_is("disabled", b"\1")])
+        ports.append([_of(Sort.TEMPLATE), _DISABLED])
     return [_of_indexes(found), ports]
 
 
@@ -156,9 +167,11 @@ def _of_state(states: frozenset[str]) -> Condition:
             if not numbers:
                 continue
             marked = (byte for byte in range(256) if Sort.TEMPLATE.value[byte] == is_template)
+            mask = 1 if is_template else 15
+            held = (byte for byte in live if byte >> STATE_SHIFT & mask in numbers)
             alternatives.append(
                 [
-                    _question(at, (byte for byte in live if byte >> STATE_SHIFT in numbers)),
+                    _question(at, held),
                     _question(_OFFSETS["protocol"], [protocol]),
                     _question(at + 1, marked),
                 ]
@@ -166,13 +179,21 @@ def _of_state(states: frozenset[str]) -> Condition:
     return alternatives
 
 
-def _of_service(service: ServiceKey) -> Condition:
+def _of_service(service: ServiceKey) -> list[Condition]:
     """Port 0 stands for every port. A disabled template has another than it was made for."""
     protocol = _question(_OFFSETS["protocol"], [service.protocol])
     named = [*_is("vip", packed(service.address)), protocol]
     if not service.port:
-        return [named]
-    in_use, port = _is("disabled", b"\0"), _is("vip_port", service.port.to_bytes(2, "big"))
-    if service.port == DISABLED_PORT:
-        return [[*port, *named, *in_use], [*_is("disabled", b"\1"), *named]]
-    return [[*port, *named, *in_use]]
+        return [[named]]
+    port = _is("vip_port", service.port.to_bytes(2, "big"))
+    is_connection = [_of(Sort.CONNECTION)], [_of(Sort.OF_CALLED_PORT)]
+    if service.port != DISABLED_PORT:
+        return [[[*port, *named]], [*is_connection, [_IN_USE]]]
+    return [
+        [named],
+        [
+            *([*port, *one] for one in is_connection),
+            [*port, _of(Sort.TEMPLATE)],
+            [_of(Sort.TEMPLATE), _DISABLED],
+        ],
+    ]

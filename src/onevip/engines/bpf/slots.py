@@ -23,6 +23,7 @@ SLOT = CONNECTION.size
 LIVE, PHASE = 2, 3
 ACTIVE = 1 << 2
 STATE_SHIFT, STATE = 4, 15 << 4
+ASSURED, DISABLED = 1 << 4, 1 << 5  # a template's state
 TEMPLATE = 1 << 11
 OWN_PORT = 1 << 13  # it goes to the port that the client called, not to the real server's
 GENERATION_SHIFT = 14
@@ -38,9 +39,8 @@ TEMPLATE_TIMEOUT = 0xFFFFFF  # in the word of its own, clock units
 # server, wherever they lie in it. VIP and aim are the same for many connections.
 _AIM = CONNECTION.fields["vip_port"].offset
 _PROTOCOL = CONNECTION.fields["protocol"].offset - _AIM
-_DISABLED = CONNECTION.fields["disabled"].offset - _AIM
 _REAL = CONNECTION.fields["real"].offset - _AIM
-_LENGTH = max(_PROTOCOL + 1, _DISABLED + 1, _REAL + 4)
+_LENGTH = max(_PROTOCOL + 1, _REAL + 4)
 _REST = f"{_LENGTH}s{SLOT - _AIM - _LENGTH}x"
 ROW = struct.Struct(
     f">Q8x12sBBBB16sH{_REST}"
@@ -89,11 +89,11 @@ class Reals:
         raw = b"".join(column[index].to_bytes(8, sys.byteorder) for column in self.columns)
         return RealServerKey(unpacked(raw[:16]), int.from_bytes(raw[16:18], "big"))
 
-    def target(self, sort: Sort, vip: bytes, aim: bytes) -> Target:
-        """Where the connections of a VIP and an aim lead."""
+    def target(self, sort: Sort, vip: bytes, aim: bytes, *, disabled: bool = False) -> Target:
+        """Where the connections of a VIP and an aim lead; `disabled`: such a template."""
         port = int.from_bytes(aim[:2], "big")
         real = self[int.from_bytes(aim[_REAL : _REAL + 4], sys.byteorder)]
-        if sort is Sort.TEMPLATE and aim[_DISABLED]:
+        if disabled:
             port = real_port = DISABLED_PORT
         elif sort is Sort.OF_CALLED_PORT or (sort is Sort.TEMPLATE and not port):
             real_port = port
@@ -141,4 +141,4 @@ def state_name(control: int, protocol: Protocol) -> str:
 
 def template_state_name(control: int) -> str:
     """A template's."""
-    return TEMPLATE_STATES[(control & STATE) >> STATE_SHIFT]
+    return TEMPLATE_STATES[bool(control & ASSURED)]
