@@ -348,6 +348,7 @@ FILTERS = st.builds(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(slots(), max_size=60), FILTERS | st.just(ConnectionFilter()))
 @example([ONE], ConnectionFilter(IPv6Network("::/0")))
+@example([replace(ONE, real=3)], ConnectionFilter(real_port=0))
 @example([ONE], ConnectionFilter(IPv4Network("198.51.100.7/32"), states=frozenset({"UDP", "NONE"})))
 def test_every_way_to_read_any_table_agrees(held, wanted):
     plane = SyntheticPlane(80, reals=301)
