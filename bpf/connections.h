@@ -52,9 +52,9 @@
 #define OVERFLOW_MASK 0xffffff00ULL
 #define ONE_VERSION (1ULL << 32) /* moves on whenever the lock is opened */
 #define CHOICES 3 /* buckets in which a connection may lie */
-/* The state of a template. */
-#define ASSURED (1ULL << STATE_SHIFT)	     /* one of its connections was established */
-#define DISABLED_SHIFT (STATE_SHIFT + 1)
+/* Of a template: the state, and what NO_OUTPUT is of others. */
+#define ASSURED (1ULL << STATE_SHIFT) /* one of its connections was established */
+#define DISABLED_SHIFT 10
 #define DISABLED (1ULL << DISABLED_SHIFT) /* never found again: it only ages */
 
 /* Which address of a connection the far end of a packet is compared with. */

@@ -60,8 +60,8 @@ class Slot:
             self.phase
             | self.active << 2
             | self.state << 4
-            | self.disabled << 5
             | self.method << 8
+            | self.disabled << 10
             | self.template << 11
             | self.own_port << 13
             | self.generation << 14

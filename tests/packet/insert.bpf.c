@@ -3,7 +3,7 @@
  * insert.bpf.c - puts connections into the table as the doors do, without packets.
  *
  * `order` says which; connection i of `count` has the client's address plus i, or, of templates,
- * the VIP's plus i. `outcomes` counts what create() said of each.
+ * the VIP's plus i. `outcomes` counts what insert() said of each.
  */
 #include "common.h"
 
@@ -45,44 +45,36 @@ static __always_inline struct flow flow_of(const struct order *o, __u32 nr)
 	return f;
 }
 
-__attribute__((noinline)) int insert_one(const struct flow *f)
-{
-	struct settings *s = the_settings();
-	struct order *o = the_order();
-	struct newcomer n = { .flow = f };
-	struct found other = {};
-
-	if (!f || !o || !s)
-		return -1;
-	n.hash = hash_of_flow(s, f, SIDE_VIP);
-	n.word = SEARCH_AGAIN;
-	n.bits = o->bits;
-	n.real = o->real;
-	return create(s, &n, &other);
-}
+#define TEMPLATE_LASTS 1000 /* clock units */
 
 static long step(__u32 nr, void *nothing)
 {
 	__u32 zero = 0;
 	struct outcomes *said = bpf_map_lookup_elem(&outcomes, &zero);
+	struct settings *s = the_settings();
+	struct newcomer *n = the_newcomer();
 	struct order *o = the_order();
-	struct flow f;
-	int outcome;
+	long outcome;
 
-	if (!o || !said)
+	if (!o || !said || !s || !n)
 		return 1;
-	f = flow_of(o, nr);
-	outcome = insert_one(&f);
+	n->flow = flow_of(o, nr);
+	n->hash = hash_of_flow(s, &n->flow, SIDE_VIP);
+	n->word = SEARCH_AGAIN;
+	n->bits = o->bits;
+	n->own = o->bits & TEMPLATE ? TEMPLATE_LASTS : 0;
+	n->real = o->real;
+	outcome = insert(n);
 	if (outcome == NO_PLACE && o->evicting) {
-		evict(&f);
-		outcome = insert_one(&f);
+		evict(n);
+		outcome = insert(n);
 	}
 	said->of[outcome & 3]++;
 	return 0;
 }
 
 SEC("tc")
-int insert(struct __sk_buff *ctx)
+int fill(struct __sk_buff *ctx)
 {
 	struct order *o = the_order();
 

@@ -65,7 +65,7 @@ class Inserter:
             first=first, real=real, evicting=evicting,
         )  # fmt: skip
         self._said.clear(0)
-        done, _, _ = libbpf.run_program(self._object.programs["insert"], bytes(64))
+        done, _, _ = libbpf.run_program(self._object.programs["fill"], bytes(64))
         assert done == count
         said = dict(zip(OUTCOMES, self._said.get_many(0, "of"), strict=True))
         return {what: times for what, times in said.items() if times}

@@ -105,7 +105,7 @@ def test_one_client_port_reaches_twenty_four_services(tc: Director, inserter: In
 
 
 def test_one_client_has_any_number_of_templates(tc: Director, inserter: Inserter) -> None:
-    bits = CLOSING | TEMPLATE
+    bits = TEMPLATE
     assert inserter.insert(256, client_port=0, bits=bits) == {"inserted": 256}
     assert inserter.found(256, client_port=0, bits=bits) == 256
     assert inserter.insert(256, client_port=0, bits=bits) == {"exists": 256}

@@ -200,7 +200,7 @@ def walked(
     last_walk = from_top = False
     stop: int | None = None
     while True:
-        for place in range(place + 1, len(servers)):
+        for place in range(place + 1, len(servers)):  # noqa: B020 - it goes on where it was
             if not servers[place].overloaded and servers[place].weight >= bar:
                 return servers[place], place, bar
             if place == stop:

@@ -30,7 +30,6 @@ from onevip.engines.bpf.sieve import Sieve, both
 from onevip.engines.bpf.slots import (
     ACTIVE,
     CLOCK,
-    DISABLED,
     IDENTITY,
     KIND,
     ROW,
@@ -150,9 +149,8 @@ class Reader:
             self._times.now = self._now()
             made = []
             for sort, part in chunk.parts():
-                is_template = sort is Sort.TEMPLATE
-                found = self._templates(part) if is_template else self._plain(part, targets[sort])
-                made.append((part, list(found)))
+                read = self._templates if sort.is_template else self._plain
+                made.append((part, list(read(part, targets[sort]))))
             yield from in_order(made)
 
     def _plain(
@@ -174,11 +172,12 @@ class Reader:
                 bool(control & ACTIVE),
             )
 
-    def _templates(self, part: Chunk) -> Iterator[Connection]:
+    def _templates(
+        self, part: Chunk, targets: Kept[tuple[bytes, bytes], Target]
+    ) -> Iterator[Connection]:
         for head, word, client, vip, aim in part.rows(TEMPLATE_ROW):
             control = turned(head)
-            disabled = bool(control & DISABLED)
-            service, real_server = part.reals.target(Sort.TEMPLATE, vip, aim, disabled=disabled)
+            service, real_server = targets[vip, aim]
             yield Connection(
                 service.protocol,
                 unpacked(client),
@@ -201,8 +200,9 @@ class Reader:
             writer.follow(chunk.reals)
             made = []
             for sort, part in chunk.parts():
-                if sort is Sort.TEMPLATE:
-                    made.append((part, list(map(form.line, self._templates(part)))))
+                if sort.is_template:
+                    targets = _targets(chunk.reals)[sort]
+                    made.append((part, list(map(form.line, self._templates(part, targets)))))
                 else:
                     made.append((part, writer.lines(sort, part.rows(ROW))))
             yield "".join(in_order(made))
@@ -234,10 +234,10 @@ def _add_named(
 ) -> None:
     """Counts of raw kinds as what they mean, while the names are known."""
     for sort, raw in kinds.items():
-        is_template = sort is Sort.TEMPLATE
         for (low, vip, aim), number in raw.items():
-            disabled = is_template and bool(low & DISABLED)
-            service, real_server = reals.target(sort, vip, aim, disabled=disabled)
-            state = template_state_name(low) if is_template else state_name(low, service.protocol)
-            found[ConnectionKind(service, real_server, state, is_template)] += number
+            service, real_server = reals.target(sort, vip, aim)
+            state = (
+                template_state_name(low) if sort.is_template else state_name(low, service.protocol)
+            )
+            found[ConnectionKind(service, real_server, state, sort.is_template)] += number
         raw.clear()

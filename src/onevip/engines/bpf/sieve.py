@@ -16,12 +16,12 @@ from itertools import groupby
 from onevip.engines.bpf.codec import MAPPED, packed
 from onevip.engines.bpf.shapes import CONNECTION
 from onevip.engines.bpf.slots import (
-    DISABLED,
     DISABLED_PORT,
     LIVE,
     PHASE,
     SLOT,
     STATE_SHIFT,
+    TEMPLATE,
     Reals,
     Sort,
 )
@@ -33,8 +33,6 @@ Question = tuple[int, bytes]
 Condition = Sequence[Sequence[Question]]
 
 _OFFSETS = {name: field.offset for name, field in CONNECTION.fields.items()}
-_IN_USE = _OFFSETS["control"], bytes(not byte & DISABLED for byte in range(256))  # of a template
-_DISABLED = _OFFSETS["control"], bytes(bool(byte & DISABLED) for byte in range(256))
 
 
 def both(one: bytes, other: bytes) -> bytes:
@@ -58,7 +56,7 @@ class Sieve:
             self._conditions += _of_real(wanted, reals)
         self._conditions.append(_of_state(wanted.states))
         if wanted.service is not None:
-            self._conditions += _of_service(wanted.service)
+            self._conditions.append(_of_service(wanted.service))
 
     def choose(self, slots: bytes) -> bytes:
         """1 for each slot that is chosen, else 0; nothing at all when none is."""
@@ -126,14 +124,14 @@ def _of_real(wanted: ConnectionFilter, reals: Reals) -> list[Condition]:
     # By the rules of Reals.target.
     ports: list[list[Question]] = [[_of(Sort.OF_CALLED_PORT), *called]]
     ports += [[*questions, _of(Sort.CONNECTION)] for questions in named]
-    ports += [[*one, *more, _of(Sort.TEMPLATE), _IN_USE] for one in named for more in some_port]
+    ports += [[*one, *more, _of(Sort.TEMPLATE)] for one in named for more in some_port]
     for questions in _of_indexes(of_called_port):
         ports += [[*questions, *called, _of(Sort.CONNECTION)]]
-        ports += [[*questions, *called, _of(Sort.TEMPLATE), _IN_USE]]
+        ports += [[*questions, *called, _of(Sort.TEMPLATE)]]
     if wanted.real_port == 0:
-        ports.append([_of(Sort.TEMPLATE), *at_port_0, _IN_USE])
+        ports.append([_of(Sort.TEMPLATE), *at_port_0])
     if wanted.real_port == DISABLED_PORT:
-        ports.append([_of(Sort.TEMPLATE), _DISABLED])
+        ports.append([_of(Sort.DISABLED)])
     return [_of_indexes(found), ports]
 
 
@@ -167,12 +165,10 @@ def _of_state(states: frozenset[str]) -> Condition:
             numbers = {number for number, name in enumerate(names) if name in states}
             if not numbers:
                 continue
-            marked = (byte for byte in range(256) if Sort.TEMPLATE.value[byte] == is_template)
-            mask = 1 if is_template else 15
-            held = (byte for byte in live if byte >> STATE_SHIFT & mask in numbers)
+            marked = (byte for byte in range(256) if bool(byte << 8 & TEMPLATE) == is_template)
             alternatives.append(
                 [
-                    _question(at, held),
+                    _question(at, (byte for byte in live if byte >> STATE_SHIFT in numbers)),
                     _question(_OFFSETS["protocol"], [protocol]),
                     _question(at + 1, marked),
                 ]
@@ -180,21 +176,14 @@ def _of_state(states: frozenset[str]) -> Condition:
     return alternatives
 
 
-def _of_service(service: ServiceKey) -> list[Condition]:
+def _of_service(service: ServiceKey) -> Condition:
     """Port 0 stands for every port. A disabled template has another than it was made for."""
     protocol = _question(_OFFSETS["protocol"], [service.protocol])
     named = [*_is("vip", packed(service.address)), protocol]
     if not service.port:
-        return [[named]]
+        return [named]
+    in_use = _OFFSETS["control"] + 1, bytes(not is_one for is_one in Sort.DISABLED.value)
     port = _is("vip_port", service.port.to_bytes(2, "big"))
-    is_connection = [_of(Sort.CONNECTION)], [_of(Sort.OF_CALLED_PORT)]
-    if service.port != DISABLED_PORT:
-        return [[[*port, *named]], [*is_connection, [_IN_USE]]]
-    return [
-        [named],
-        [
-            *([*port, *one] for one in is_connection),
-            [*port, _of(Sort.TEMPLATE)],
-            [_of(Sort.TEMPLATE), _DISABLED],
-        ],
-    ]
+    if service.port == DISABLED_PORT:
+        return [[*port, *named, in_use], [_of(Sort.DISABLED), *named]]
+    return [[*port, *named, in_use]]

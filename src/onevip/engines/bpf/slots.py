@@ -23,8 +23,8 @@ SLOT = CONNECTION.size
 LIVE, PHASE = 2, 3
 ACTIVE = 1 << 2
 STATE_SHIFT, STATE = 4, 15 << 4
-ASSURED, DISABLED = 1 << 4, 1 << 5  # a template's state
 TEMPLATE = 1 << 11
+DISABLED = 1 << 10  # of a template: it is used no more
 OWN_PORT = 1 << 13  # it goes to the port that the client called, not to the real server's
 GENERATION_SHIFT = 14
 IDENTITY = PHASE | 0x3FFFFFF << GENERATION_SHIFT  # phase, generation, tag: which connection it is
@@ -60,7 +60,12 @@ class Sort(enum.Enum):
 
     CONNECTION = bytes(not byte << 8 & (TEMPLATE | OWN_PORT) for byte in range(256))
     OF_CALLED_PORT = bytes(byte << 8 & (TEMPLATE | OWN_PORT) == OWN_PORT for byte in range(256))
-    TEMPLATE = bytes(bool(byte << 8 & TEMPLATE) for byte in range(256))
+    TEMPLATE = bytes(byte << 8 & (TEMPLATE | DISABLED) == TEMPLATE for byte in range(256))
+    DISABLED = bytes(byte << 8 & (TEMPLATE | DISABLED) > TEMPLATE for byte in range(256))
+
+    @property
+    def is_template(self) -> bool:
+        return self in (Sort.TEMPLATE, Sort.DISABLED)
 
 
 class Target(NamedTuple):
@@ -89,11 +94,11 @@ class Reals:
         raw = b"".join(column[index].to_bytes(8, sys.byteorder) for column in self.columns)
         return RealServerKey(unpacked(raw[:16]), int.from_bytes(raw[16:18], "big"))
 
-    def target(self, sort: Sort, vip: bytes, aim: bytes, *, disabled: bool = False) -> Target:
-        """Where the connections of a VIP and an aim lead; `disabled`: such a template."""
+    def target(self, sort: Sort, vip: bytes, aim: bytes) -> Target:
+        """Where the connections of a VIP and an aim lead."""
         port = int.from_bytes(aim[:2], "big")
         real = self[int.from_bytes(aim[_REAL : _REAL + 4], sys.byteorder)]
-        if disabled:
+        if sort is Sort.DISABLED:
             port = real_port = DISABLED_PORT
         elif sort is Sort.OF_CALLED_PORT or (sort is Sort.TEMPLATE and not port):
             real_port = port
@@ -141,4 +146,4 @@ def state_name(control: int, protocol: Protocol) -> str:
 
 def template_state_name(control: int) -> str:
     """A template's."""
-    return TEMPLATE_STATES[bool(control & ASSURED)]
+    return TEMPLATE_STATES[(control & STATE) >> STATE_SHIFT]
