@@ -121,7 +121,12 @@ class Life:
             source_port = 20
         mark = _of((MARK,) * 7 + (0,) if key.mark else (0,) * 7 + (MARK,), n[0])
         packet = Packet(_of(CLIENTS, n[5]), source_port, vip, port, protocol, mark=mark)
-        self._twins.request(_saying(packet, n[6]))
+        self._send(_saying(packet, n[6]))
+
+    def _send(self, packet: Packet) -> None:
+        """Not to what only a mark made a VIP, when its service is gone: to the filter it is none."""
+        if packet.destination in VIPS[:2] or self._twins.table().get(SERVICES[-1]) is not None:
+            self._twins.request(packet)
 
     def again(self, n: bytes) -> None:
         """Of a client whose connection there is."""
@@ -132,7 +137,7 @@ class Life:
             packet = Packet(
                 one.client, one.client_port, one.vip, one.vip_port, one.protocol, mark=mark
             )
-            self._twins.request(_saying(packet, n[2]))
+            self._send(_saying(packet, n[2]))
 
     def reply(self, n: bytes) -> None:
         """Of a real server: gate's never pass, though some come by."""
@@ -165,6 +170,8 @@ class Life:
         self._twins.change(kind(key, scheduler, options))
 
     def delete_service(self, n: bytes) -> None:
+        """When rates were just estimated, else its real servers' last packets are in no rate."""
+        self._twins.wait_for_estimates()
         self._twins.change(DeleteService(_of(SERVICES, n[0])))
 
     def server(self, n: bytes) -> None:
@@ -186,6 +193,7 @@ class Life:
     def delete_server(self, n: bytes) -> None:
         services = [service for service in self._twins.table() if service.real_servers]
         if services:
+            self._twins.wait_for_estimates()
             service = _of(services, n[0])
             key = _of(service.real_servers, n[1]).key
             self._twins.change(DeleteRealServer(service.key, key))
@@ -204,6 +212,8 @@ class Life:
             self._twins.change(Clear())
 
     def zero(self, n: bytes) -> None:
+        """When rates were just estimated: what was counted since, one forgets, the other not."""
+        self._twins.wait_for_estimates()
         keys = [service.key for service in self._twins.table()]
         self._twins.change(Zero(_of([None, *keys], n[0])))
 

@@ -78,7 +78,8 @@ class Twins:
             )
         ]
         assert refusals[0] == refusals[1], f"{change}: {refusals}"
-        self._frozen.sweep()  # what a deletion ends with expire_nodest_conn is gone in a second
+        for _ in range(2):  # what a deletion ends: connections, then templates that are alone
+            self._frozen.sweep()
         self.tally["edits"] += 1
         self._compare()
 
@@ -134,6 +135,10 @@ class Twins:
         self.tally["seconds"] += seconds
         self.tally["expiries"] += before - len(self._reference.connections())
         self._compare()
+
+    def wait_for_estimates(self) -> None:
+        """To the next even second."""
+        self.wait(2 - int(self._now) % 2)
 
     # What is compared.
 
