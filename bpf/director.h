@@ -434,7 +434,7 @@ static __always_inline long opened(const struct packet *p, const struct found *n
 			return template;
 		if (!adopt(template))
 			return TABLE_BUSY; /* it has just ended: the client tries again */
-		real = real_of(template);
+		real = real_under(template);
 	} else {
 		real = choose(p, service & 0xffff);
 		if (real < 0)

@@ -79,7 +79,7 @@ static __always_inline long inserted_template(const struct newcomer *n, long ins
 }
 
 /* The real server that a template leads to. */
-static __always_inline __u32 real_of(__u64 handle)
+static __always_inline __u32 real_under(__u64 handle)
 {
 	struct connection *t = slot_at(handle & WHERE_MASK);
 

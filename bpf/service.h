@@ -47,7 +47,7 @@ static __always_inline long service_of(const struct service_key *key)
 {
 	const __u32 *index = bpf_map_lookup_elem(&service_ids, key);
 
-	return index && service_in_use(*index) ? *index : NO_SERVICE;
+	return index && service_in_use(*index) ? (long)*index : NO_SERVICE;
 }
 
 /* By address and port. */

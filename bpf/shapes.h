@@ -16,7 +16,7 @@ enum limits {
 	MAX_CHUNKS = 32768,
 	MEMBERS_PER_CHUNK = 26, /* a chunk is 256 bytes */
 	WAYS = 8,
-	RING_PART = 128,   /* places of a ring in one chunk */
+	RING_PART = 120,   /* places of a ring in one chunk */
 	RING_BUCKETS = 256, /* of sh and dh */
 	MAGLEV_PLACES = 4093, /* of mh: the kernel's default, so that both directors agree */
 	NOBODY = 0xffff,   /* in a ring */
@@ -67,7 +67,7 @@ enum service_flags {
 
 struct service {
 	__u64 list;	/* first chunk of the list in force, 0: no servers. One 8-byte store swaps it */
-	__u64 position; /* of rr and wrr, see schedule.h; only the programs write it */
+	__u64 position; /* of rr and wrr, see turns.h; only the programs write it */
 	struct service_key key;
 	__u32 state; /* enum slot_state */
 	__u32 flags; /* enum service_flags */
@@ -106,7 +106,7 @@ enum scheduler {
 };
 
 struct chunk {
-	__u64 best;	/* version << 32 | index of the best member, see schedule.h */
+	__u64 best;	/* version << 32 | index of the best member, see least.h */
 	__u32 version;	/* moves on with the counts of its members */
 	__u32 heaviest; /* the highest weight among its members */
 	struct member member[MEMBERS_PER_CHUNK];
@@ -120,8 +120,12 @@ struct chunk {
 	__u32 limited;	    /* 1: a member has an upper threshold, so it may be overloaded */
 };
 
-/* The ring of sh, dh and mh follows the chunks of its list, in chunks of its own. */
+/*
+ * The ring of sh, dh and mh follows the chunks of its list, in chunks of its own. These keep best
+ * and version from the lists before: a slow program may still write there.
+ */
 struct ring_part {
+	__u64 kept[2];
 	__u16 real[RING_PART]; /* index into reals, or NOBODY */
 };
 

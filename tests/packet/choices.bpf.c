@@ -15,6 +15,11 @@ struct order {
 	__u32 chunks; /* change_and_check: how many the list has */
 	__u64 checked;
 	__u64 wrong;
+	struct address source; /* look: of the packet */
+	struct address destination;
+	__be16 source_port;
+	__u16 reserved;
+	__u32 now; /* in clock units */
 };
 
 MAP_ARRAY(orders, struct order, 1, BPF_F_MMAPABLE);
@@ -32,8 +37,16 @@ int look(struct __sk_buff *ctx)
 {
 	__u32 zero = 0;
 	struct service *service = bpf_map_lookup_elem(&services, &zero);
+	struct order *order = the_order();
+	struct packet p = {};
 
-	return service ? schedule(service) : -100;
+	if (!service || !order)
+		return -100;
+	p.flow.source = order->source;
+	p.flow.destination = order->destination;
+	p.flow.source_port = order->source_port;
+	p.now = order->now;
+	return schedule(service, 0, &p);
 }
 
 SEC("tc")
@@ -43,7 +56,7 @@ int change(struct __sk_buff *ctx)
 
 	if (!order)
 		return -101;
-	add_to_counts(order->real, order->amount);
+	add_to_counts(order->real, order->amount, MOVE);
 	return 0;
 }
 
@@ -58,7 +71,7 @@ static __always_inline void turn(struct all_real_counts *all, __u32 first)
 	bool is_more = READ_ONCE(all->of[first & (MAX_REALS - 1)].counts) >
 		       READ_ONCE(all->of[(first + 1) & (MAX_REALS - 1)].counts);
 
-	add_to_counts(first, is_more ? -2 * ONE_ACTIVE : 2 * ONE_ACTIVE);
+	add_to_counts(first, is_more ? -2 * ONE_ACTIVE : 2 * ONE_ACTIVE, MOVE);
 }
 
 /*

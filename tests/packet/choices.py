@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from onevip.engines.bpf import libbpf
-from onevip.engines.bpf.codec import key_bytes
+from onevip.engines.bpf.codec import key_bytes, packed
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.rows import MEMBERS
 from onevip.engines.bpf.shapes import Field, Shape, SlotState
@@ -21,16 +21,21 @@ from packet.wire import MASQ, Director
 
 ORDER = Shape(
     "order",
-    32,
+    72,
     {
         "amount": Field(0, "=Q"),
         "real": Field(8, "=I"),
         "chunks": Field(12, "=I"),
         "checked": Field(16, "=Q"),
         "wrong": Field(24, "=Q"),
+        "source": Field(32, "=16s"),
+        "destination": Field(48, "=16s"),
+        "source_port": Field(64, ">H"),
+        "now": Field(68, "=I"),
     },
 )
 U32, U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+NEVER = float("inf")
 
 
 class Choices:
@@ -76,6 +81,14 @@ class Choices:
         """The slot that a new connection would get, -1 for none."""
         return self.run("look")
 
+    def look_for(self, client: str, vip: str, port: int = 0, now: int = 1) -> int:
+        """The same of a packet from this client and port to this VIP, at this clock unit."""
+        self.orders.set_bytes(0, "source", packed(ip_address(client)))
+        self.orders.set_bytes(0, "destination", packed(ip_address(vip)))
+        self.orders.set(0, "source_port", port)
+        self.orders.set(0, "now", now)
+        return self.look()
+
     def change(self, slot: int, active: int, inactive: int = 0) -> None:
         """As add_to_counts: so many connections more."""
         self.orders.set(0, "amount", (active << 32) + inactive & U64)
@@ -108,7 +121,8 @@ class Choices:
             if index is not None:
                 part = listed.members[nr * MEMBERS : (nr + 1) * MEMBERS]
                 prices = [self._price(listed.scheduler, member) for member in part]
-                assert index == prices.index(min(prices)), f"chunk {nr}: {prices}"
+                best = prices.index(min(prices)) if min(prices) < NEVER else MEMBERS
+                assert index == best, f"chunk {nr}: {prices}"
         assert sum(index is not None for index in remembered) >= at_least
 
     def best(self) -> int:
@@ -118,12 +132,18 @@ class Choices:
         return listed.members[prices.index(min(prices))].real
 
     def _price(self, scheduler: str, member: Member) -> Fraction | float:
-        if not member.weight:
-            return float("inf")
+        if not member.weight or self.plane.real_counts.get(member.real, "overloaded"):
+            return NEVER
         counts = self.plane.real_counts.get(member.real, "counts")
         active, inactive = counts >> 32, counts & U32
-        if scheduler in ("lc", "wlc"):
-            return Fraction(256 * active + inactive, member.weight if scheduler == "wlc" else 1)
+        if scheduler in ("fo", "ovf"):
+            return (
+                Fraction(1, member.weight)
+                if scheduler == "fo" or active <= member.weight
+                else NEVER
+            )
+        if scheduler in ("lc", "wlc", "lblc", "lblcr"):
+            return Fraction(256 * active + inactive, 1 if scheduler == "lc" else member.weight)
         if scheduler == "nq" and not active:
             return 0
         return Fraction(active + 1, member.weight)

@@ -128,6 +128,11 @@ class DataPlane:
         return self._array("chunks", shapes.CHUNK, Limits.MAX_CHUNKS)
 
     @cached_property
+    def ring_parts(self) -> MappedArray:
+        """The same map: rings lie among the chunks of lists."""
+        return self._array("chunks", shapes.RING_PART, Limits.MAX_CHUNKS)
+
+    @cached_property
     def reals(self) -> MappedArray:
         return self._array("reals", shapes.REAL, Limits.MAX_REALS)
 

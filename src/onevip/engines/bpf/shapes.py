@@ -31,7 +31,7 @@ class Limits(IntEnum):
     MAX_CHUNKS = 32768
     MEMBERS_PER_CHUNK = 26
     WAYS = 8
-    RING_PART = 128
+    RING_PART = 120
     RING_BUCKETS = 256
     MAGLEV_PLACES = 4093
     NOBODY = 65535
@@ -211,7 +211,8 @@ RING_PART: Final = Shape(
     "ring_part",
     256,
     {
-        "real": Field(0, "=128H"),
+        "kept": Field(0, "=2Q"),
+        "real": Field(16, "=120H"),
     },
 )
 

@@ -51,12 +51,14 @@ from onevip.model import (
     UnknownRealServer,
     Zero,
 )
-from onevip.schedulers import Member, ServerList
+from onevip.schedulers import Member, ServerList, rings
 
 U32 = 0xFFFFFFFF
 FTP = (Protocol.TCP, 21)
 # Between the versions of a chunk in one list and in the next: more than change during one look.
 VERSIONS_APART = 1 << 16
+# Schedulers that ask for the best member of each chunk.
+KEEPING = frozenset({"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr"})
 # As long as the kernel's trash keeps an idle one: its counts go on when it is added again (§5.6).
 # A packet that chose the server before it left is long done by then.
 LEAVING_GRACE_NS = 120 * 10**9
@@ -210,6 +212,14 @@ class Writer(Rows):
             counts.set(slot, "overloaded", 0)
         self._write_route(slot, real.address)
 
+    def _end_estimate(self, index: int, slot: int) -> None:
+        """What it counted since the last estimate is the service's still."""
+        reals, services = self.plane.real_estimates, self.plane.service_estimates
+        now = self.plane.real_totals.total(slot)
+        for name, value in zip(TOTALS, now, strict=True):
+            counted = value - reals.get(slot, f"last.{name}")
+            services.set(index, f"now.{name}", (services.get(index, f"now.{name}") + counted) & U64)
+
     def _begin_estimate(self, slot: int) -> None:
         """From now on, and from rates of 0."""
         estimates, now = self.plane.real_estimates, self.plane.real_totals.total(slot)
@@ -224,6 +234,7 @@ class Writer(Rows):
         self._publish(index, listed.with_removed(slot))
         self._move_totals(index, slot, 1)
         self._leave(slot)
+        self._end_estimate(index, slot)
 
     def _known_slot(self, listed: ServerList, key: RealServerKey, service: ServiceKey) -> int:
         slot = self._slot_of(listed, key)
@@ -372,9 +383,12 @@ class Writer(Rows):
         return time.monotonic_ns() - left_at > LEAVING_GRACE_NS
 
     def _publish(self, index: int, listed: ServerList) -> None:
-        """Write the list into free chunks, then make it current by one store, then watch it."""
-        needed = max(1, -(-len(listed.members) // MEMBERS))
-        first = self._free_chunks(needed)
+        """Write the list into free chunks, then make it current by one store, then watch it.
+
+        Its ring lies right behind it.
+        """
+        needed = _list_chunks(len(listed.members))
+        first = self._free_chunks(needed + _ring_parts(listed.scheduler))
         chunks = self.plane.chunks
         for nr in range(needed):
             part = listed.members[nr * MEMBERS : (nr + 1) * MEMBERS]
@@ -386,22 +400,62 @@ class Writer(Rows):
             version = chunks.get(first + nr, "version")
             chunks.set(first + nr, "version", (version + VERSIONS_APART) & U32)
         chunks.set(first, "watched", 0)
+        chunks.set(first, "limited", self._is_limited(listed))
         chunks.set(first, "count", len(listed.members))
         chunks.set(first, "scheduler", SCHEDULERS[listed.scheduler])
         chunks.set(first, "divisor", listed.divisor)
         chunks.set(first, "max_weight", listed.max_weight)
         chunks.set(first, "start_index", listed.position)
         chunks.set(first, "start_weight", listed.current_weight)
+        self._write_ring(first + needed, listed)
         self.plane.services.set(index, "list", first)
         self._watch(first, listed)
 
-    def _watch(self, first: int, listed: ServerList) -> None:
-        """Let every change of a member's counts move its chunk's version; see schedule.h.
+    def _is_limited(self, listed: ServerList) -> bool:
+        counts = self.plane.real_counts
+        return any(counts.get(member.real, "limited") for member in listed.members)
 
-        Not where nobody would keep a result: with one chunk, or a scheduler that reads no counts.
+    def _write_ring(self, first: int, listed: ServerList) -> None:
+        places = [
+            Limits.NOBODY if index == rings.NOBODY else listed.members[index].real
+            for index in self._ring(listed)
+        ]
+        for nr in range(_ring_parts(listed.scheduler)):
+            part = places[nr * Limits.RING_PART : (nr + 1) * Limits.RING_PART]
+            part += [Limits.NOBODY] * (Limits.RING_PART - len(part))
+            self.plane.ring_parts.set_bytes(
+                first + nr, "real", struct.pack(f"={len(part)}H", *part)
+            )
+
+    def _ring(self, listed: ServerList) -> tuple[int, ...]:
+        """Indexes of members; empty where the scheduler has no ring."""
+        if listed.scheduler == "dh":
+            return rings.destination_hash_ring(len(listed.members))
+        if listed.scheduler == "sh":
+            return rings.source_hash_ring([member.weight for member in listed.members])
+        if listed.scheduler != "mh":
+            return ()
+        reals = self.plane.reals
+        servers = [
+            (
+                unpacked(reals.get_bytes(member.real, "address")),
+                reals.get(member.real, "port"),
+                reals.get(member.real, "last_weight"),
+            )
+            for member in listed.members
+        ]
+        try:
+            return rings.maglev_table(servers)
+        except ValueError as error:
+            raise DataplaneError("writing a list", f"{error}: delete some") from None
+
+    def _watch(self, first: int, listed: ServerList) -> None:
+        """Let every change of a member's counts move its chunk's version; see least.h.
+
+        Not where nobody would keep a result: with one chunk, or a scheduler that looks for no best.
         """
         counts = self.plane.real_counts
-        is_watched = len(listed.members) > MEMBERS and listed.scheduler not in ("rr", "wrr")
+        is_watched = len(listed.members) > MEMBERS and listed.scheduler in KEEPING
         for at, member in enumerate(listed.members):
             counts.set(member.real, "chunk", first + at // MEMBERS if is_watched else 0)
         if is_watched:
@@ -412,12 +466,13 @@ class Writer(Rows):
 
         So a list that a program is still reading is the last to be written over.
         """
-        taken = bytearray(Limits.MAX_CHUNKS)
+        taken, chunks = bytearray(Limits.MAX_CHUNKS), self.plane.chunks
         taken[0] = 1
         for index in range(self.plane.settings.get(0, "services_used")):
             first = self.plane.services.get(index, "list")
             if first:
-                length = max(1, -(-self.plane.chunks.get(first, "count") // MEMBERS))
+                scheduler = SCHEDULER_NAMES[chunks.get(first, "scheduler")]
+                length = _list_chunks(chunks.get(first, "count")) + _ring_parts(scheduler)
                 taken[first : first + length] = b"\1" * length
         start = self.plane.settings.get(0, "next_chunk")
         for begin in (start, 1):
@@ -474,6 +529,16 @@ def _check_port(service: ServiceKey, real: RealServer) -> None:
             f"{real.key}",
             f"masq cannot change SCTP's port: give it port {service.port}, as {service} has",
         )
+
+
+def _list_chunks(members: int) -> int:
+    """An empty list has a chunk, too: its scheduler stands there."""
+    return max(1, -(-members // MEMBERS))
+
+
+def _ring_parts(scheduler: str) -> int:
+    places = {"dh": rings.BUCKETS, "sh": rings.BUCKETS, "mh": rings.PLACES}.get(scheduler, 0)
+    return -(-places // Limits.RING_PART)
 
 
 def _positions(states: bytes, wanted: int) -> Iterator[int]:
