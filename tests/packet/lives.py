@@ -124,7 +124,7 @@ class Life:
         self._send(_saying(packet, n[6]))
 
     def _send(self, packet: Packet) -> None:
-        """Not to what only a mark made a VIP, when its service is gone: to the filter it is none."""
+        """Not to what only a mark made a VIP when its service is gone: the filter has none."""
         if packet.destination in VIPS[:2] or self._twins.table().get(SERVICES[-1]) is not None:
             self._twins.request(packet)
 
@@ -170,8 +170,6 @@ class Life:
         self._twins.change(kind(key, scheduler, options))
 
     def delete_service(self, n: bytes) -> None:
-        """When rates were just estimated, else its real servers' last packets are in no rate."""
-        self._twins.wait_for_estimates()
         self._twins.change(DeleteService(_of(SERVICES, n[0])))
 
     def server(self, n: bytes) -> None:
@@ -193,7 +191,6 @@ class Life:
     def delete_server(self, n: bytes) -> None:
         services = [service for service in self._twins.table() if service.real_servers]
         if services:
-            self._twins.wait_for_estimates()
             service = _of(services, n[0])
             key = _of(service.real_servers, n[1]).key
             self._twins.change(DeleteRealServer(service.key, key))
@@ -222,7 +219,10 @@ class Life:
 
     def tunable(self, n: bytes) -> None:
         name, values = _of(TUNABLES, n[0])
-        self._twins.set_tunable(name, _of(values, n[1]))
+        value = _of(values, n[1])
+        if (name, value) == ("expire_nodest_conn", 1) and self._twins.has_orphans():
+            return  # the sweeper ends what was orphaned before, the kernel only what is from now on
+        self._twins.set_tunable(name, value)
 
 
 def _of(choices: Any, number: int) -> Any:

@@ -66,6 +66,11 @@ class Twins:
         found = [one for one in self._reference.connections() if not one.template]
         return sorted(found, key=lambda one: (one.protocol, int(one.client), one.client_port))
 
+    def has_orphans(self) -> bool:
+        """Connections or templates of real servers that are deleted."""
+        there = {real.address for service in self.table() for real in service.real_servers}
+        return any(one.real not in there for one in self._reference.connections())
+
     # Steps.
 
     def change(self, change: Change) -> None:

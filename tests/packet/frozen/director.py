@@ -148,8 +148,9 @@ def frozen_director(objects: Path) -> Iterator[FrozenDirector]:
             plane = loader.load(base)
             loader.enable_lookups()
         director = FrozenDirector(engine, plane)
+        alone = mock.patch.object(pins.fcntl, "flock")  # other namespaces' writers are no business
         try:
-            with mock.patch.object(time, "monotonic_ns", director.monotonic_ns):
+            with alone, mock.patch.object(time, "monotonic_ns", director.monotonic_ns):
                 yield director
         finally:
             director.close()
