@@ -175,7 +175,9 @@ class Life:
     def server(self, n: bytes) -> None:
         """Add it, or be refused as it is there; perhaps the service is not."""
         key = _of(SERVICES, n[0])
-        self._twins.change(AddRealServer(key, self._real_server(key, n)))
+        real = self._real_server(key, n)
+        if not self._twins.is_half_forgotten(key, real.key):
+            self._twins.change(AddRealServer(key, real))
 
     def edit(self, n: bytes) -> None:
         """One that is there, else one that is not."""
