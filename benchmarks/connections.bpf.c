@@ -4,7 +4,7 @@
  * servers become busier and idler between two packets.
  *
  * Here and in connections.py stands all that the benchmark knows of the table's insides. Entries
- * are made by the data plane's own create() and ended by its own sweeper.
+ * are made by the data plane's own insert() and ended by its own sweeper.
  */
 #include "sweep.bpf.c"
 
@@ -35,30 +35,28 @@ static long open_one(__u32 nr, struct order *o)
 {
 	__u32 flow = o->first_flow + nr;
 	struct settings *s = the_settings();
-	struct flow f = {
+	struct newcomer *n = the_newcomer();
+
+	if (!s || !n || !o->reals)
+		return 1;
+	n->flow = (struct flow){
 		.source = o->client,
 		.destination = o->vip,
 		.source_port = bpf_htons(CLIENT_PORTS + (flow >> 16)),
 		.destination_port = o->vip_port,
 		.protocol = o->protocol,
 	};
-	struct newcomer n = {
-		.flow = &f,
-		.bits = (__u64)o->state << STATE_SHIFT | (__u64)(o->method & 3) << METHOD_SHIFT,
-	};
-	struct found other = {};
-
-	if (!s || !o->reals)
-		return 1;
-	f.source.word[3] = bpf_htonl(CLIENTS | (flow & 0xffff));
-	n.hash = hash_of_flow(s, &f, SIDE_VIP);
-	n.word = SEARCH_AGAIN;
-	n.real = flow % o->reals;
+	n->flow.source.word[3] = bpf_htonl(CLIENTS | (flow & 0xffff));
+	n->bits = (__u64)o->state << STATE_SHIFT | (__u64)(o->method & 3) << METHOD_SHIFT;
+	n->own = 0;
+	n->hash = hash_of_flow(s, &n->flow, SIDE_VIP);
+	n->word = SEARCH_AGAIN;
+	n->real = flow % o->reals;
 	if (o->state == TCP_ESTABLISHED)
-		n.bits |= ACTIVE;
+		n->bits |= ACTIVE;
 	if (o->method != METHOD_MASQ)
-		n.bits |= NO_OUTPUT;
-	if (create(s, &n, &other) != INSERTED)
+		n->bits |= NO_OUTPUT;
+	if (insert(n) != INSERTED)
 		o->refused++;
 	return 0;
 }
@@ -91,8 +89,12 @@ static __always_inline long everywhere(long (*step)(__u32, struct slice *), stru
 SEC("tc")
 int sweep_all(struct __sk_buff *ctx)
 {
-	struct slice slice = { .now = clock_now() };
+	struct settings *s = the_settings();
+	struct slice slice = {};
 
+	if (!s)
+		return 0;
+	slice.now = clock_now(s);
 	everywhere(sweep_bucket, &slice);
 	return slice.expired;
 }
@@ -178,7 +180,8 @@ static long change_one(__u32 nr, struct churn *c)
 	c->watched += !!all->of[real].chunk;
 	closed->of[real] ^= 1;
 	add_to_counts(real, closed->of[real] ? ONE_INACTIVE - ONE_ACTIVE :
-					       ONE_ACTIVE - ONE_INACTIVE);
+					       ONE_ACTIVE - ONE_INACTIVE,
+		      MOVE);
 	return 0;
 }
 

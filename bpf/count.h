@@ -22,11 +22,13 @@ static __always_inline void count_in(__u32 real, __u32 bytes)
 	}
 }
 
-static __always_inline void count_out(__u32 real, __u32 bytes)
+/* Replies of a real server that was deleted go on, uncounted, as in IPVS. */
+static __always_inline void count_out(__u32 index, __u32 bytes)
 {
-	struct totals *t = bpf_map_lookup_elem(&real_totals, &real);
+	struct totals *t = bpf_map_lookup_elem(&real_totals, &index);
+	const struct real *real = bpf_map_lookup_elem(&reals, &index);
 
-	if (t) {
+	if (t && real && real->state == SLOT_USED) {
 		t->out_packets++;
 		t->out_bytes += bytes;
 	}

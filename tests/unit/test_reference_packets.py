@@ -87,6 +87,18 @@ def test_a_reset_closes(scene: Scene) -> None:
     assert scene.state() == ("CLOSE", 10)
 
 
+@pytest.mark.parametrize(
+    ("flags", "state"), [("RSFA", "CLOSE"), ("SFA", "ESTABLISHED"), ("FA", "CLOSE_WAIT")]
+)
+def test_of_several_flags_one_counts(scene: Scene, flags: str, state: str) -> None:
+    """RST before SYN before FIN before ACK."""
+    scene.serve()
+    scene.add()
+    scene.establish()
+    scene.client(flags)
+    assert scene.state()[0] == state
+
+
 def test_a_packet_without_any_flag_closes(scene: Scene) -> None:
     scene.serve()
     scene.add()
@@ -300,7 +312,11 @@ def test_sctp_by_gate(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("chunks", "state"),
-    [((COOKIE_ECHO, ABORT), "CLOSED"), ((COOKIE_ECHO, 0), "ESTABLISHED"), ((0, ABORT), "INIT1")],
+    [
+        ((COOKIE_ECHO, ABORT), "CLOSED"),
+        ((COOKIE_ECHO, 0, ABORT), "ESTABLISHED"),
+        ((0, ABORT), "INIT1"),
+    ],
 )
 def test_an_abort_behind_a_cookie_counts(scene: Scene, chunks: tuple[int, ...], state: str) -> None:
     scene.serve(CALLS)
@@ -366,6 +382,18 @@ def test_ports_that_ftp_may_mean_are_left_to_the_host(scene: Scene) -> None:
     assert scene.client("S", 40001, to=20).verdict is Verdict.ACCEPT
     assert scene.client("S", 40001, to=5000).verdict is Verdict.ACCEPT
     assert scene.client("S", 40001, to=80).verdict is Verdict.ACCEPT
+    scene.edit(weight=0)
+    assert scene.client("S", 40001).verdict is Verdict.REFUSE
+
+
+def test_a_real_server_that_is_this_machine_is_heard(scene: Scene) -> None:
+    """By gate its replies come from the VIP, and from then on both sides count (§1.8)."""
+    scene.serve()
+    scene.add(method=GATE)
+    scene.establish()
+    assert scene.server("SA", by=VIP).verdict is Verdict.REPLY
+    scene.client("FA")
+    assert scene.state() == ("CLOSE_WAIT", 60)
 
 
 def test_other_protocols_are_left_to_the_host(scene: Scene) -> None:

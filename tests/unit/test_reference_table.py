@@ -283,6 +283,13 @@ def test_zero_clears_totals_and_rates_but_no_gauge(scene: Scene) -> None:
     scene.apply(Zero(WEB))
     found = scene.counters()
     assert (found.active, found.connections, found.connections_rate) == (101, 0, 0)
+    for port in range(200, 208):
+        scene.client("S", port)
+    scene.apply(Zero(WEB))
+    assert scene.counters().connections_rate == 0
+    scene.wait(2)
+    assert scene.counters().connections_rate == 1  # 8 in two seconds, a quarter of 4
+    assert scene.counters().connections == 0
     assert scene.counters(None).in_packets == 0
     scene.client("A")
     assert (scene.counters().in_packets, scene.counters(None).in_packets) == (1, 1)
@@ -327,6 +334,17 @@ def test_rates_of_a_constant_stream_in_the_kernels_fixed_point(scene: Scene) -> 
         rates.append((scene.counters().in_packets_rate, scene.counters().in_bytes_rate))
         assert rates[-1] == (packets[0] + 511 >> 10, packets[1] + 15 >> 5)
     assert rates == [(1, 125), (2, 219), (3, 289), (3, 342)]
+
+
+@pytest.mark.parametrize(("packets", "rate"), [(4, 0), (5, 1)])
+def test_a_half_is_rounded_down(scene: Scene, packets: int, rate: int) -> None:
+    """4 in two seconds, a quarter of 2: 0.5."""
+    scene.serve(DNS)
+    scene.add()
+    for _ in range(packets):
+        scene.client()
+    scene.wait(2)
+    assert scene.counters().in_packets_rate == rate
 
 
 def test_rates_stand_still_without_estimation(scene: Scene) -> None:

@@ -37,12 +37,12 @@ class Statistics:
         self.at_last_estimate = dict(self.totals)
 
     def clear(self) -> None:
+        """Totals and rates; what was counted since the last estimate is in the next one."""
         self.zero = dict(self.totals)
         self.forget_rates()
 
     def forget_rates(self) -> None:
         self.rates = dict.fromkeys(SCALES, 0)
-        self.at_last_estimate = dict(self.totals)
 
     def shown(self, active: int, inactive: int, persistent: int) -> Counters:
         """Rates are rounded to whole ones, halves down."""

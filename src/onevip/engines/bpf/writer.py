@@ -323,7 +323,8 @@ class Writer(Rows):
     def rebuild_filter(self) -> None:
         """Forget the addresses of what has gone for good: once, after any number of changes.
 
-        Not while there are services by mark: the programs add the addresses of their connections.
+        Not while there are services by mark, or real servers of theirs with connections: the
+        programs add the addresses of these.
         """
         services, reals = self.plane.services, self.plane.reals
         kinds = 0
@@ -338,6 +339,8 @@ class Writer(Rows):
             is_gone = state == SlotState.SLOT_FREE or (
                 state == SlotState.SLOT_LEAVING and self._has_gone(slot)
             )
+            if not is_gone and reals.get(slot, "service_key.mark"):
+                return
             if not is_gone:
                 addresses.append(reals.get_bytes(slot, "address"))
                 addresses.append(reals.get_bytes(slot, "service_key.vip"))
