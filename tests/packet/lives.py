@@ -121,7 +121,12 @@ class Life:
             source_port = 20
         mark = _of((MARK,) * 7 + (0,) if key.mark else (0,) * 7 + (MARK,), n[0])
         packet = Packet(_of(CLIENTS, n[5]), source_port, vip, port, protocol, mark=mark)
-        self._twins.request(_saying(packet, n[6]))
+        self._send(_saying(packet, n[6]))
+
+    def _send(self, packet: Packet) -> None:
+        """Not to what only a mark made a VIP when its service is gone: the filter has none."""
+        if packet.destination in VIPS[:2] or self._twins.table().get(SERVICES[-1]) is not None:
+            self._twins.request(packet)
 
     def again(self, n: bytes) -> None:
         """Of a client whose connection there is."""
@@ -132,7 +137,7 @@ class Life:
             packet = Packet(
                 one.client, one.client_port, one.vip, one.vip_port, one.protocol, mark=mark
             )
-            self._twins.request(_saying(packet, n[2]))
+            self._send(_saying(packet, n[2]))
 
     def reply(self, n: bytes) -> None:
         """Of a real server: gate's never pass, though some come by."""
@@ -170,7 +175,9 @@ class Life:
     def server(self, n: bytes) -> None:
         """Add it, or be refused as it is there; perhaps the service is not."""
         key = _of(SERVICES, n[0])
-        self._twins.change(AddRealServer(key, self._real_server(key, n)))
+        real = self._real_server(key, n)
+        if not self._twins.is_half_forgotten(key, real.key):
+            self._twins.change(AddRealServer(key, real))
 
     def edit(self, n: bytes) -> None:
         """One that is there, else one that is not."""
@@ -204,6 +211,8 @@ class Life:
             self._twins.change(Clear())
 
     def zero(self, n: bytes) -> None:
+        """When rates were just estimated: what was counted since, one forgets, the other not."""
+        self._twins.wait_for_estimates()
         keys = [service.key for service in self._twins.table()]
         self._twins.change(Zero(_of([None, *keys], n[0])))
 
@@ -212,7 +221,10 @@ class Life:
 
     def tunable(self, n: bytes) -> None:
         name, values = _of(TUNABLES, n[0])
-        self._twins.set_tunable(name, _of(values, n[1]))
+        value = _of(values, n[1])
+        if (name, value) == ("expire_nodest_conn", 1) and self._twins.has_orphans():
+            return  # the sweeper ends what was orphaned before, the kernel only what is from now on
+        self._twins.set_tunable(name, value)
 
 
 def _of(choices: Any, number: int) -> Any:

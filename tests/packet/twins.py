@@ -18,6 +18,8 @@ from onevip.model import (
     Counters,
     ForwardingMethod,
     Protocol,
+    RealServerKey,
+    ServiceKey,
     TableError,
     Timeouts,
     diff,
@@ -33,7 +35,13 @@ from packet.wire import mac_of
 RATES = (
     "connections_rate", "in_packets_rate", "out_packets_rate", "in_bytes_rate", "out_bytes_rate",
 )  # fmt: skip
+FORGOTTEN_AFTER_S = 60
 LEFT = {Verdict.ACCEPT: "left alone", Verdict.DROP: "dropped"}
+
+
+class Undecided(Exception):
+    """In one second a template's time is up and that of its last connection: either may be first,
+    and then the template stays or goes. No life goes on from there."""
 
 
 class Twins:
@@ -52,6 +60,7 @@ class Twins:
         self._frozen = frozen
         self._reference = Reference(Chance(chance).below)
         self._now = 0.0
+        self._deleted_at: dict[tuple[ServiceKey, RealServerKey], float] = {}
         self._tell = tell
         self.tally = tally
         tally["lives"] += 1
@@ -66,9 +75,23 @@ class Twins:
         found = [one for one in self._reference.connections() if not one.template]
         return sorted(found, key=lambda one: (one.protocol, int(one.client), one.client_port))
 
+    def has_orphans(self) -> bool:
+        """Connections or templates of real servers that are deleted."""
+        there = {real.address for service in self.table() for real in service.real_servers}
+        return any(one.real not in there for one in self._reference.connections())
+
+    def is_half_forgotten(self, service: ServiceKey, real: RealServerKey) -> bool:
+        """A deleted real server without connections: the programs forget it, and its totals, after
+        a minute, the kernel only after another one or two."""
+        left = self._reference._services._trash._held.get((service, real))
+        if left is None or left.is_named:
+            return False
+        return self._now - self._deleted_at[service, real] >= FORGOTTEN_AFTER_S
+
     # Steps.
 
     def change(self, change: Change) -> None:
+        before = self._names()
         self._tell(f"{self._now:g} s: {change}")
         refusals = [
             _refusal(step)
@@ -78,9 +101,14 @@ class Twins:
             )
         ]
         assert refusals[0] == refusals[1], f"{change}: {refusals}"
-        self._frozen.sweep()  # what a deletion ends with expire_nodest_conn is gone in a second
+        for _ in range(2):  # what a deletion ends: connections, then templates that are alone
+            self._frozen.sweep()
+        self._deleted_at |= dict.fromkeys(before - self._names(), self._now)
         self.tally["edits"] += 1
         self._compare()
+
+    def _names(self) -> set[tuple[ServiceKey, RealServerKey]]:
+        return {(one.key, real.key) for one in self.table() for real in one.real_servers}
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
         self._tell(f"{self._now:g} s: {timeouts}")
@@ -126,6 +154,7 @@ class Twins:
         before = len(self._reference.connections())
         for _ in range(seconds):
             self._now += 1
+            self._look_for_ties()
             self._frozen.advance(1)
             self._reference.advance(self._now)
             self._frozen.sweep()
@@ -134,6 +163,18 @@ class Twins:
         self.tally["seconds"] += seconds
         self.tally["expiries"] += before - len(self._reference.connections())
         self._compare()
+
+    def _look_for_ties(self) -> None:
+        connections = self._reference._connections
+        for one in connections:
+            template = one.template
+            if template is not None and template.ends_at == self._now == connections._ends_at(one):
+                self.tally["lives that ended undecided"] += 1
+                raise Undecided
+
+    def wait_for_estimates(self) -> None:
+        """To the next even second."""
+        self.wait(2 - int(self._now) % 2)
 
     # What is compared.
 

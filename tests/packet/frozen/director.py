@@ -7,11 +7,11 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
-from onevip.engines.bpf import BpfEngine, libbpf, loader, pins, tables
+from onevip.engines.bpf import BpfEngine, libbpf, loader, marks, pins, tables
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import Field, Shape
 from packet.objects import compile_object
@@ -131,21 +131,26 @@ class Chance:
 
 @contextmanager
 def frozen_director(objects: Path) -> Iterator[FrozenDirector]:
-    """One over `compile_objects`' objects, in the namespace that we are in; unloaded afterwards."""
-    with (
-        mock.patch.object(loader, "OBJECTS", objects),
-        mock.patch.object(tables, "FIRST_SLOTS", SLOTS),
-    ):
-        engine = BpfEngine()
-        with (
-            pins.writer_lock() as base,
-            mock.patch.object(time, "clock_getres", return_value=1 / HZ),
+    """One over `compile_objects`' objects, in the namespace that we are in; unloaded afterwards.
+
+    Packets with a mark take no detour (engines/bpf/marks.py): a test run has them say theirs.
+    """
+    with ExitStack() as patches:
+        for where, name, instead in (
+            (loader, "OBJECTS", objects),
+            (tables, "FIRST_SLOTS", SLOTS),
+            (marks.Detour, "ensure", lambda *_: False),
         ):
+            patches.enter_context(mock.patch.object(where, name, instead))
+        engine = BpfEngine()
+        resolution = mock.patch.object(time, "clock_getres", return_value=1 / HZ)
+        with resolution, pins.writer_lock() as base:
             plane = loader.load(base)
             loader.enable_lookups()
         director = FrozenDirector(engine, plane)
+        alone = mock.patch.object(pins.fcntl, "flock")  # other namespaces' writers are no business
         try:
-            with mock.patch.object(time, "monotonic_ns", director.monotonic_ns):
+            with alone, mock.patch.object(time, "monotonic_ns", director.monotonic_ns):
                 yield director
         finally:
             director.close()
