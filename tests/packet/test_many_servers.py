@@ -57,6 +57,7 @@ def test_long_lists_choose_as_the_kernel(choices: Choices, scheduler: str, size:
     weights = [dice.choice(WEIGHTS) for _ in range(size)]
     weights[dice.randrange(size)] = 1
     choices.build(scheduler, weights)
+    assert choices.is_watched() == (size > MEMBERS)
     theirs = kernels(scheduler, weights)
     if size > 100:  # no need to open a thousand first: most are busy, some are idle
         for server in theirs.servers:
