@@ -269,7 +269,31 @@ static __always_inline bool lock_homes(const struct settings *s, struct newcomer
 }
 
 /*
- * The first half of an insertion: locks, and looks again whether the newcomer is there. NO_PLACE:
+ * The first half of an insertion, as it mostly is: nobody has inserted there since the search. True:
+ * locked.
+ */
+static __always_inline bool reserved_at_once(struct newcomer *n)
+{
+	struct settings *s = the_settings();
+	struct bucket *home;
+	__u32 tables;
+
+	if (!s)
+		return false;
+	tables = tables_in_use(s);
+	n->held = 0;
+	n->table = table_for_new(tables);
+	if (is_searched(tables, n->table ^ 1) || tables != n->tables || (n->word & INSERT_LOCK))
+		return false;
+	home = home_of(s, n->hash, n->table);
+	if (!home || CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) != n->word)
+		return false;
+	n->held = 1 << n->table;
+	return true;
+}
+
+/*
+ * The same, else: locks, and looks again whether the newcomer is there. NO_PLACE:
  * it is not, nobody else can make it, and place() goes on. EXISTS and NO_LOCK: as for insert().
  */
 __attribute__((noinline)) long reserve(struct newcomer *n)
@@ -283,14 +307,6 @@ __attribute__((noinline)) long reserve(struct newcomer *n)
 	tables = tables_in_use(s);
 	n->held = 0;
 	n->table = table_for_new(tables);
-	if (!is_searched(tables, n->table ^ 1) && tables == n->tables && !(n->word & INSERT_LOCK)) {
-		struct bucket *home = home_of(s, n->hash, n->table);
-
-		if (home && CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) == n->word) {
-			n->held = 1 << n->table;
-			return NO_PLACE;
-		}
-	}
 	where = -1;
 	if (lock_homes(s, n, tables)) {
 		where = look_everywhere(s, &n->flow, n->hash, SIDE_VIP, tables, &n->control);
@@ -325,7 +341,7 @@ __attribute__((noinline)) long place(struct newcomer *n)
  */
 static __always_inline long insert(struct newcomer *n)
 {
-	long reserved = reserve(n);
+	long reserved = reserved_at_once(n) ? NO_PLACE : reserve(n);
 
 	return reserved == NO_PLACE ? place(n) : reserved;
 }
