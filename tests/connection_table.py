@@ -73,7 +73,7 @@ class Slot:
     def word(self) -> int:
         if not self.template:
             return 0x5A5A5A << 8 | 1  # a bucket's, or where its template is: nothing to show
-        return self.timeout | self.under << 24 | self.generation << 48
+        return self.timeout | self.under << 24 | self.generation << 48 | 1 << 63
 
 
 class SyntheticPlane(DataPlane):

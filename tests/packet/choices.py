@@ -66,11 +66,20 @@ class Choices:
             self.plane.settings.set(0, "reals_used", slot)
             real = RealServer(IPv4Address(real_address(10 + slot)), 80, MASQ, weights[slot])
             assert writer._new_slot(service, real) == slot
+            self.plane.reals.set(slot, "weight", weights[slot])
+            self.plane.reals.set(slot, "last_weight", weights[slot])
             self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
         listed = ServerList(scheduler)
         for slot in reversed(range(len(weights))):
             listed = listed.with_added(Member(slot, weights[slot]))
         writer._publish(0, listed)
+
+    def listed(self) -> ServerList:
+        """The list in force."""
+        return Writer(self.plane).list_of(0)
+
+    def publish(self, listed: ServerList) -> None:
+        Writer(self.plane)._publish(0, listed)
 
     def run(self, name: str, repeat: int = 1) -> int:
         verdict, _, _ = libbpf.run_program(self._object.programs[name], bytes(64), repeat=repeat)
@@ -94,6 +103,11 @@ class Choices:
         self.orders.set(0, "amount", (active << 32) + inactive & U64)
         self.orders.set(0, "real", slot)
         self.run("change")
+
+    def overload(self, slot: int, overloaded: bool) -> None:
+        """As counts that reach a threshold, or leave it: then the version moves on."""
+        self.plane.real_counts.set(slot, "overloaded", overloaded)
+        self.change(slot, 0)
 
     # What the chunks of the list in force remember.
 

@@ -18,6 +18,11 @@ class Server:
     weight: int
     active: int = 0
     inactive: int = 0
+    overloaded: bool = False
+
+    @property
+    def is_eligible(self) -> bool:
+        return self.weight > 0 and not self.overloaded
 
 
 class KernelList:
@@ -44,7 +49,9 @@ class KernelList:
         return server
 
     def edit(self, number: int, weight: int) -> None:
+        """A server that has no threshold is no longer overloaded."""
         self.server(number).weight = weight
+        self.server(number).overloaded = False
         self._changed()
 
     def server(self, number: int) -> Server:
@@ -82,27 +89,43 @@ class KernelList:
     def _rr(self) -> Server | None:
         at = self._after_last()
         turned = self.servers[at:] + self.servers[:at]
-        return next((server for server in turned if server.weight), None)
+        return next((server for server in turned if server.is_eligible), None)
 
     def _wrr(self) -> Server | None:
+        """As ip_vs_wrr_schedule walks, with its rules for when to stop."""
         if not any(server.weight for server in self.servers):
             return None
+        last, stop = self._last, None
+        restarted = last_pass = False
         waiting = self.servers[self._after_last() :]
         while True:
             for server in waiting:
-                if server.weight >= self._current:
+                if server.is_eligible and server.weight >= self._current:
                     return server
+                if server is stop:
+                    return None
             self._current -= self._step
             if self._current <= 0:
                 self._current = self._highest
+                if last_pass or last is None:
+                    self._last = None  # where the walk ended
+                    return None
+                restarted = True
+            last_pass = self._current <= self._step
+            if last_pass and restarted and last is not None:
+                stop = last
             waiting = self.servers
 
     def _least(self) -> Server | None:
-        able = [server for server in self.servers if server.weight]
+        able = [server for server in self.servers if server.is_eligible]
+        if self.scheduler == "ovf":
+            able = [server for server in able if server.active <= server.weight]
         return min(able, key=self._price) if able else None  # min: the first of equals
 
     def _price(self, server: Server) -> Fraction | int:
         overhead = 256 * server.active + server.inactive
+        if self.scheduler in ("fo", "ovf"):
+            return -server.weight
         if self.scheduler == "lc":
             return overhead
         if self.scheduler == "wlc":

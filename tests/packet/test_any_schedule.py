@@ -8,11 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP
 
+from onevip.engines.bpf.writer import Writer
 from packet.kernel_lists import KernelList, Server
 from packet.network import real_address
 from packet.wire import CLIENT, MASQ, VIP, Director, eth, ip4, tcp
 
-SCHEDULERS = ["rr", "wrr", "lc", "wlc", "sed", "nq"]
+SCHEDULERS = ["rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf"]
+ALL = -1
 WEIGHTS = st.sampled_from([0, 1, 1, 2, 3, 4, 6, 10, 100])
 STEP = st.one_of(
     st.tuples(st.just("open"), st.just(0), st.just(0)),
@@ -20,6 +22,9 @@ STEP = st.one_of(
     st.tuples(st.just("add"), st.just(0), WEIGHTS),
     st.tuples(st.just("delete"), st.integers(0, 99), st.just(0)),
     st.tuples(st.just("edit"), st.integers(0, 99), WEIGHTS),
+    st.tuples(st.just("overload"), st.integers(0, 99), st.just(0)),
+    st.tuples(st.just("overload"), st.just(ALL), st.just(0)),
+    st.tuples(st.just("relieve"), st.integers(0, 99), st.just(0)),
 )
 
 
@@ -75,7 +80,27 @@ class Pair:
         if self.kernels.servers:
             number = self.kernels.servers[which % len(self.kernels.servers)].number
             self.kernels.edit(number, weight)
+            self.set_overloaded(self.kernels.server(number), False)
             self.director.edit(real_address(number), MASQ, weight=weight)
+
+    def overload(self, which: int, weight: int) -> None:
+        for at in range(len(self.kernels.servers)):
+            if which in (ALL, at):
+                self.set_overloaded(self.kernels.servers[at], True)
+
+    def relieve(self, which: int, weight: int) -> None:
+        if self.kernels.servers:
+            self.set_overloaded(self.kernels.servers[which % len(self.kernels.servers)], False)
+
+    def set_overloaded(self, server: Server, overloaded: bool) -> None:
+        """Writes the map, as counts that reach a threshold or leave it would."""
+        plane = self.director.plane
+        listed = Writer(plane).list_of(0)
+        real = listed.members[self.kernels.servers.index(server)].real
+        server.overloaded = overloaded
+        plane.real_counts.set(real, "overloaded", overloaded)
+        plane.real_counts.set(real, "limited", 1)
+        plane.chunks.set(plane.services.get(0, "list"), "limited", 1)
 
     def rows(self) -> dict[str, list[int]]:
         return {
@@ -97,6 +122,7 @@ def test_any_service_schedules_as_the_kernel(
 ) -> None:
     pair = Pair(director, scheduler)
     for what, which, weight in [*(("add", 0, weight) for weight in built), *steps]:
-        {"open": pair.open, "close": pair.close, "add": pair.add, "delete": pair.delete,
-         "edit": pair.edit}[what](which, weight)  # fmt: skip
+        do = {"open": pair.open, "close": pair.close, "add": pair.add, "delete": pair.delete,
+              "edit": pair.edit, "overload": pair.overload, "relieve": pair.relieve}  # fmt: skip
+        do[what](which, weight)
         assert list(director.rows().items()) == list(pair.rows().items())

@@ -47,13 +47,17 @@ def kernels(scheduler: str, weights: list[int]) -> KernelList:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scheduler", ["lc", "wlc", "sed", "nq"])
+@pytest.mark.parametrize("scheduler", ["lc", "wlc", "sed", "nq", "fo", "ovf"])
 def test_long_lists_choose_as_the_kernel(choices: Choices, scheduler: str, size: int) -> None:
-    """Connections open, become inactive and end, in any order, from idle to busy."""
+    """Connections open, become inactive and end, in any order, from idle to busy.
+
+    Servers become overloaded, and then no longer are.
+    """
     dice = random.Random(f"{scheduler} {size}")
     weights = [dice.choice(WEIGHTS) for _ in range(size)]
     weights[dice.randrange(size)] = 1
     choices.build(scheduler, weights)
+    assert choices.is_watched() == (size > MEMBERS)
     theirs = kernels(scheduler, weights)
     if size > 100:  # no need to open a thousand first: most are busy, some are idle
         for server in theirs.servers:
@@ -64,9 +68,14 @@ def test_long_lists_choose_as_the_kernel(choices: Choices, scheduler: str, size:
             choices.change(server.number, server.active, server.inactive)
     for _ in range(150 if size > 100 else 300):
         got = choices.look()
-        assert got == theirs.choose()
-        choices.change(got, 1)
-        theirs.server(got).active += 1
+        assert got == (-1 if (expected := theirs.choose()) is None else expected)
+        if got >= 0:
+            choices.change(got, 1)
+            theirs.server(got).active += 1
+        if dice.randrange(3) == 0:
+            server = theirs.servers[dice.randrange(size)] if got < 0 else theirs.server(got)
+            server.overloaded = not server.overloaded
+            choices.overload(server.number, server.overloaded)
         for _ in range(dice.randrange(3)):
             server = theirs.servers[dice.randrange(size)]
             active, inactive = dice.choice([(-1, 1), (0, -1), (0, 1), (1, -1), (-1, 0)])
@@ -89,6 +98,28 @@ def test_long_lists_take_turns_as_the_kernel(choices: Choices, scheduler: str, s
         assert choices.look() == theirs.choose()
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheduler", ["rr", "wrr"])
+def test_long_lists_take_turns_around_the_overloaded(
+    choices: Choices, scheduler: str, size: int
+) -> None:
+    dice = random.Random(f"{scheduler} {size}")
+    weights = [dice.choice(WEIGHTS) for _ in range(size)]
+    weights[dice.randrange(size)] = 2
+    choices.build(scheduler, weights)
+    choices.plane.chunks.set(choices.first_chunk, "limited", 1)
+    theirs = kernels(scheduler, weights)
+    for number in range(150):
+        for server in theirs.servers:
+            if number % 15 < 2:  # all of them, and none again
+                server.overloaded = number % 15 == 0
+            elif dice.randrange(6) == 0:
+                server.overloaded = not server.overloaded
+            choices.plane.real_counts.set(server.number, "overloaded", server.overloaded)
+        for _ in range(3):
+            assert choices.look() == (-1 if (expected := theirs.choose()) is None else expected)
+
+
 def test_one_heavy_server_among_a_thousand(choices: Choices) -> None:
     """The longest way for wrr: a round of the list for each of its turns."""
     weights = [1] * MANY
@@ -99,7 +130,7 @@ def test_one_heavy_server_among_a_thousand(choices: Choices) -> None:
         assert choices.look() == theirs.choose()
 
 
-@pytest.mark.parametrize("scheduler", ["lc", "wlc", "sed", "nq"])
+@pytest.mark.parametrize("scheduler", ["lc", "wlc", "sed", "nq", "fo", "ovf"])
 @pytest.mark.parametrize("size", [1, 30, MANY])
 def test_nobody_has_weight(choices: Choices, scheduler: str, size: int) -> None:
     choices.build(scheduler, [0] * size)
@@ -137,7 +168,8 @@ def versions(choices: Choices) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "size"), [("wlc", MEMBERS), ("lc", 1), ("rr", MANY), ("wrr", 59)]
+    ("scheduler", "size"),
+    [("wlc", MEMBERS), ("lc", 1), ("rr", MANY), ("wrr", 59), ("sh", 59), ("twos", 59)],
 )
 def test_nobody_is_watched_where_nobody_keeps_a_result(
     choices: Choices, scheduler: str, size: int

@@ -40,7 +40,9 @@ from onevip.model import (
     Protocol,
     RealServer,
     RealServerKey,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
 )
 from packet.network import BACK, FRONT, ROUTER, real_address, real_mac
 
@@ -62,6 +64,7 @@ LO = 1
 SKB_IFINDEX, SKB_GSO_SIZE, SKB_SIZE = 40, 176, 192  # struct __sk_buff
 
 FRAGMENT_KEY = 12  # struct fragment_key
+CACHE_KEY = 24  # struct cache_key
 FOREVER = 1 << 24  # clock units: more than the clock has
 PHASE_CLAIMED, PHASE_LIVE = 1, 2
 IS_LIVE = re.compile(b"[%s]" % re.escape(bytes(range(PHASE_LIVE, 256, 4))), re.DOTALL)
@@ -172,6 +175,7 @@ class Director:
         self._retransmitted = 0
         self._slots: dict[bytes, int] = {}  # where connections were found
         self._fragments = libbpf.get_pinned(plane.path / "maps" / "fragments")
+        self._caches = libbpf.get_pinned(plane.path / "maps" / "caches")
         self._settings_at_load = plane.settings._map[:]
 
     def __repr__(self) -> str:
@@ -188,8 +192,9 @@ class Director:
             self.plane.real_counts.clear(index)
         for index in range(services):
             self.plane.services.clear(index)
-        for key in libbpf.map_keys(self._fragments, FRAGMENT_KEY):
-            libbpf.map_delete(self._fragments, key)
+        for fd, size in ((self._fragments, FRAGMENT_KEY), (self._caches, CACHE_KEY)):
+            for key in libbpf.map_keys(fd, size):
+                libbpf.map_delete(fd, key)
         used._map[:] = self._settings_at_load
         self.plane.filter.rebuild([])
         used.set(0, "hop_lifetime", FOREVER)
@@ -265,9 +270,12 @@ class Director:
 
     # Table.
 
-    def add_service(self, scheduler: str = "rr", protocol: Protocol = Protocol.TCP) -> None:
+    def add_service(
+        self, scheduler: str = "rr", protocol: Protocol = Protocol.TCP,
+        flags: SchedulerFlag = SchedulerFlag.NONE,
+    ) -> None:  # fmt: skip
         self.service = ServiceKey(protocol, IPv4Address(VIP), 80)
-        self.apply(AddService(self.service, scheduler))
+        self.apply(AddService(self.service, scheduler, ServiceOptions(flags)))
 
     def add(
         self, address: str = REAL, method: ForwardingMethod = GATE, *, weight: int = 1,

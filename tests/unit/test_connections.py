@@ -348,6 +348,7 @@ FILTERS = st.builds(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(slots(), max_size=60), FILTERS | st.just(ConnectionFilter()))
 @example([ONE], ConnectionFilter(IPv6Network("::/0")))
+@example([replace(ONE, real=3)], ConnectionFilter(real_port=0))
 @example([ONE], ConnectionFilter(IPv4Network("198.51.100.7/32"), states=frozenset({"UDP", "NONE"})))
 def test_every_way_to_read_any_table_agrees(held, wanted):
     plane = SyntheticPlane(80, reals=301)
@@ -424,15 +425,15 @@ def test_what_persistence_leaves_is_listed_as_the_kernel_lists_it(slot, ends):
 @pytest.mark.parametrize(
     ("wanted", "vip_ports"),
     [
-        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 0)), [0, 80, 443, 65535]),
+        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 0)), [0, 80, 443, 65535, 65535]),
         (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 80)), [80]),
-        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 65535)), [65535]),
+        (ConnectionFilter(service=ServiceKey(Protocol.TCP, VIP, 65535)), [65535, 65535]),
         (ConnectionFilter(service=ServiceKey(Protocol.IP, IPv4Address(7), 0)), [0]),
         (ConnectionFilter(real=REAL, real_port=8080), [80]),
         (ConnectionFilter(real=REAL, real_port=443), [443]),
         (ConnectionFilter(real=REAL, real_port=0), [0, 0]),
-        (ConnectionFilter(real=REAL, real_port=65535), [65535]),
-        (ConnectionFilter(states=frozenset({"ASSURED"})), [0, 0, 80, 65535]),
+        (ConnectionFilter(real=REAL, real_port=65535), [65535, 65535]),
+        (ConnectionFilter(states=frozenset({"ASSURED"})), [0, 0, 80, 65535, 65535]),
     ],
 )
 def test_filters_see_templates_as_they_are_listed(wanted, vip_ports):
@@ -440,6 +441,7 @@ def test_filters_see_templates_as_they_are_listed(wanted, vip_ports):
     plane.put_all([
         replace(ONE, phase=FREE),
         TEMPLATE, MARK_7, replace(TEMPLATE, vip_port=0), replace(TEMPLATE, disabled=True),
+        replace(TEMPLATE, vip_port=0, disabled=True),
         replace(ONE, own_port=True, vip_port=443),
     ])  # fmt: skip
     assert sorted(one.vip_port for one in read(plane, wanted)) == vip_ports

@@ -115,7 +115,8 @@ def _of_real(wanted: ConnectionFilter, reals: Reals) -> list[Condition]:
     if wanted.real_port is None:
         return [_of_indexes(found)]
     of_called_port = [index for index in found if not keys[index].port]
-    named = _of_indexes([index for index in found if keys[index].port == wanted.real_port])
+    of_that_port = [index for index in found if keys[index].port == wanted.real_port != 0]
+    named = _of_indexes(of_that_port)
     called = _is("vip_port", wanted.real_port.to_bytes(2, "big"))
     at_port_0 = _is("vip_port", bytes(2))
     at = _OFFSETS["vip_port"]
