@@ -2,15 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STRESS := tests/packet/test_stress.py tests/packet/test_listing.py::test_no_mixture_is_read_in_a_storm \
-	tests/packet/test_many_servers.py tests/packet/test_killed_writer.py tests/model
+	tests/packet/test_many_servers.py tests/packet/test_killed_writer.py \
+	tests/packet/test_differential.py tests/model
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bpf check test oracle stress bench vm demo lab-up lab-down clean
+.PHONY: help setup bpf check test oracle differential stress bench vm demo lab-up lab-down clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: apt packages, Python packages into .venv
 	@$(PYTHON) scripts/setup_machine.py
@@ -31,6 +32,9 @@ test: setup bpf ## every test; as root also packets through BPF and real traffic
 
 oracle: setup bpf ## recordings of the kernel's IPVS replayed: FIXTURES=DIR, DOOR=tc or xdp (root)
 	@PYTHONPATH=tests $(BIN)/python -m oracle --door $(or $(DOOR),tc) $(if $(FIXTURES),"$(FIXTURES)")
+
+differential: setup bpf ## random lives of the programs and the reference, compared: FOR=seconds (root)
+	@ONEVIP_STRESS_S=$(or $(FOR),60) ONEVIP_REQUIRE=packet $(BIN)/pytest -q -s tests/packet/test_differential.py
 
 stress: setup bpf ## the connection table under fire, writers killed, the protocol in Spin (root)
 	@ONEVIP_STRESS_S=8 ONEVIP_REQUIRE=packet,model $(BIN)/pytest -s $(STRESS)

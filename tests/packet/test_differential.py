@@ -17,7 +17,7 @@ from packet.frozen.director import FrozenDirector
 from packet.lives import BUILT, STEPS, Life
 from packet.twins import Twins, Undecided
 
-FOR_S = float(os.environ.get("ONEVIP_STRESS_S", "0")) * 4 or 20.0
+FOR_S = max(20.0, float(os.environ.get("ONEVIP_STRESS_S", "0")))
 LIVES_AT_A_TIME = 40
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from onevip.engines.bpf.rows import Rows
 from onevip.model import (
     Change,
     Connection,
@@ -137,7 +138,7 @@ class Twins:
     def _packet(self, packet: Packet, to: str, by: str) -> None:
         frame = _frame(packet, to, by)
         packet = replace(packet, length=len(frame) - frames.ETH_LEN)
-        before = len(self._reference.connections())
+        before = self._reference.connections()
         decision = self._reference.receive(packet, self._now)
         outcome = self._frozen.road(frame, packet.mark)
         self._tell(f"{self._now:g} s: {_words(packet)}: {decision.verdict.value}")
@@ -145,7 +146,10 @@ class Twins:
         assert told == meant, f"{_words(packet)}: {told}, not {meant}"
         self.tally["packets"] += 1
         self.tally[f"packets that were {decision.verdict.value}"] += 1
-        self.tally["connections"] += len(self._reference.connections()) > before
+        opened = Counter(one.template for one in self._reference.connections())
+        opened.subtract(one.template for one in before)
+        self.tally["connections"] += max(0, opened[False])
+        self.tally["templates"] += max(0, opened[True])
         self._compare()
 
     def wait(self, seconds: int) -> None:
@@ -193,9 +197,20 @@ class Twins:
         assert ours.counters.keys() == theirs.keys()
         connections = Counter(engine.connections())
         wanted = Counter(self._reference.connections())
+        self._compare_overload()
         ours_alone, theirs_alone = connections - wanted, wanted - connections
         assert not ours_alone, f"{_listed(ours_alone)}; not {_listed(theirs_alone)}"
         assert not theirs_alone, f"not {_listed(theirs_alone)}"
+
+    def _compare_overload(self) -> None:
+        rows = Rows(self._frozen.plane)
+        for key, service in self._reference._services.live.items():
+            members = rows.list_of(rows.service_index(key)).members
+            counts = self._frozen.plane.real_counts
+            ours = [bool(counts.get(one.real, "overloaded")) for one in members]
+            theirs = [server.overloaded for server in service.servers]
+            assert ours == theirs, f"{key}: overloaded {ours}, not {theirs}"
+            self.tally["looks at an overloaded server"] += sum(theirs)
 
 
 def _refusal(step: Callable[[], None]) -> str | None:
