@@ -419,7 +419,7 @@ static __always_inline long template_for(const struct packet *p, __u32 service, 
 		return TABLE_BUSY;
 	if (inserted == INSERTED)
 		COUNT(new_templates);
-	return inserted_template(n, inserted);
+	return inserted_template(n);
 }
 
 /*
