@@ -160,6 +160,9 @@ int onevip_xdp(context *ctx)
 	/* fragments need the tc door */
 	if (!parse(data, end, &p) || (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)))
 		return not_ours();
+	/* untouched: were it handed over later, tc would touch it again */
+	if (moves_twice(&p))
+		return not_ours();
 	if (!p.length || ETH_LEN + p.length > (__u32)((long)end - (long)data))
 		return not_ours();
 	return direct(ctx, &p);
