@@ -90,8 +90,9 @@ static __always_inline bool rewrite(context *ctx, const struct packet *p,
 	if (!ip || l4 > ETH_LEN + 60)
 		return false;
 	ports = (void *)(long)ctx->data + l4;
-	check = p->flow.protocol == IPPROTO_UDP ? &ports->check :
-					     (void *)ports + offsetof(struct tcphdr, check);
+	/* SCTP's is not looked at: its shortest packets end before the place of TCP's */
+	check = p->flow.protocol == IPPROTO_TCP ? (void *)ports + offsetof(struct tcphdr, check) :
+						  &ports->check;
 	if ((void *)(ports + 1) > end || (void *)(check + 1) > end)
 		return false;
 	if (forwarded)
