@@ -32,6 +32,7 @@
 #define NOT_A_SERVICE (-2)
 #define TABLE_FULL (-3)
 #define TABLE_BUSY (-4)
+#define FOR_TC (-5)
 #define IPIP_OVERHEAD 20
 
 /* A service in one number: its index and what is special about it. */
@@ -433,6 +434,9 @@ static __always_inline long opened(const struct packet *p, const struct found *n
 
 	if (service < 0 || !n)
 		return service;
+	/* nothing is remembered of it: if xdp could not send it, tc would schedule it once more */
+	if (service & IS_ONE_PACKET && DOOR == DOOR_XDP)
+		return FOR_TC;
 	if (service & IS_PERSISTENT) {
 		template = template_for(p, service & 0xffff, n);
 		if (template < 0)
