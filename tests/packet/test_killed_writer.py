@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
@@ -21,7 +21,7 @@ from onevip.engines.bpf import libbpf, pins
 from onevip.engines.bpf.maps import Hash, MappedArray
 from onevip.engines.bpf.rows import MEMBERS
 from onevip.engines.bpf.shapes import Limits, SlotState
-from onevip.engines.bpf.writer import Writer
+from onevip.engines.bpf.writer import KEEPING, Writer
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -32,16 +32,20 @@ from onevip.model import (
     EditService,
     Protocol,
     RealServer,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
     Table,
     TableError,
 )
+from onevip.schedulers import Member, rings
 from packet.conftest import Directors
 from packet.network import real_address
 from packet.wire import CLIENT, FOREVER, MASQ, SKB_IFINDEX, SKB_SIZE, VIP, Director, eth, ip4, tcp
 
 WEB, MAIL = (ServiceKey(Protocol.TCP, IPv4Address(VIP), port) for port in (80, 25))
 SIZES = [1, 30, 60]
+PLACES = {"sh": rings.BUCKETS, "dh": rings.BUCKETS, "mh": rings.PLACES}
 NUMBERS = count()
 
 
@@ -132,6 +136,18 @@ class Bench:
             found.append(str(IPv4Address(out[30:34])) if is_sent else f"verdict {verdict}")
         return found
 
+    def ring(self) -> tuple[tuple[Member, ...], list[int]]:
+        """The members of the list in force, and the places behind it."""
+        listed, first = Writer(self.plane).list_of(0), self.plane.services.get(0, "list")
+        first += -(-len(listed.members) // MEMBERS)
+        parts = -(-PLACES[listed.scheduler] // Limits.RING_PART)
+        places = [
+            place
+            for nr in range(parts)
+            for place in self.plane.ring_parts.get_many(first + nr, "real")
+        ]
+        return listed.members, places
+
     # What must be so when a writer has come to its end.
 
     def assert_nothing_hangs_loose(self) -> None:
@@ -148,7 +164,7 @@ class Bench:
         assert {slot for slot in slots if states[slot] == SlotState.SLOT_USED} == listed
         for index, one in lists.items():
             first = plane.services.get(index, "list")
-            is_watched = len(one.members) > MEMBERS and one.scheduler not in ("rr", "wrr")
+            is_watched = len(one.members) > MEMBERS and one.scheduler in KEEPING
             assert plane.chunks.get(first, "watched") == is_watched
             for at, member in enumerate(one.members):
                 expected = first + at // MEMBERS if is_watched else 0
@@ -181,6 +197,12 @@ CASES = {
     "delete a real server": Case(lambda size: DeleteRealServer(WEB, server(size // 2).key)),
     "add a service": Case(lambda _: AddService(MAIL, "wlc"), MAIL),
     "edit a service": Case(lambda _: EditService(WEB, "sed")),
+    "add a persistent service": Case(
+        lambda _: AddService(MAIL, "mh", ServiceOptions(SchedulerFlag.PORT, persistent_s=60)), MAIL
+    ),
+    "give one thresholds": Case(
+        lambda size: EditRealServer(WEB, replace(server(size // 2), upper_threshold=1000))
+    ),
     "delete a service": Case(lambda _: DeleteService(WEB)),
 }
 
@@ -217,6 +239,42 @@ def test_killed_at_every_store(bench: Bench, name: str, scheduler: str, size: in
         assert bench.places_used() == places
         assert sorted(bench.seen(case.service)) == sorted(new)
     print(f"{killed} stores")
+    assert killed > 5
+
+
+RING_EDITS = {
+    "add a real server": lambda: AddRealServer(WEB, server(30)),
+    "give one no weight": lambda: EditRealServer(WEB, server(15, 0)),
+    "give one more weight": lambda: EditRealServer(WEB, server(15, 9)),
+    "delete a real server": lambda: DeleteRealServer(WEB, server(15).key),
+}
+
+
+@pytest.mark.parametrize("scheduler", ["sh", "dh", "mh"])
+@pytest.mark.parametrize("name", RING_EDITS)
+def test_a_ring_is_always_that_of_its_list(bench: Bench, name: str, scheduler: str) -> None:
+    """Whoever finds the list finds the ring that was made for it, weights and all."""
+    bench.build(scheduler, 30)
+    old = bench.ring()
+    bench.apply(RING_EDITS[name]())
+    new = bench.ring()
+    assert old[0] != new[0]
+    killed = 0
+    while True:
+        bench.restore()
+        try:
+            with killed_at(killed):
+                bench.apply(RING_EDITS[name]())
+            break
+        except Killed:
+            killed += 1
+        assert bench.ring() in (old, new), f"killed at store {killed}"
+        with suppress(TableError):
+            bench.apply(RING_EDITS[name]())
+        bench.assert_nothing_hangs_loose()
+        assert bench.ring() == new
+        for member in new[0]:
+            assert bench.plane.reals.get(member.real, "weight") == member.weight
     assert killed > 5
 
 

@@ -137,7 +137,7 @@ class Writer(Rows):
             services.set(index, "timeout", clock_units(options.persistent_s, hz))
         if options.one_packet:
             flags |= ServiceFlags.SERVICE_ONE_PACKET
-        services.set_bytes(index, "mask", mask_bytes(options.netmask))
+        services.set_address(index, "mask", mask_bytes(options.netmask))
         services.set(index, "flags", flags)
 
     def delete_service(self, change: DeleteService) -> None:
@@ -420,7 +420,7 @@ class Writer(Rows):
 
     def _write_ring(self, first: int, listed: ServerList) -> None:
         places = [
-            Limits.NOBODY if index == rings.NOBODY else listed.members[index].real
+            Limits.NOBODY if index == rings.NOBODY else _in_ring(listed.members[index])
             for index in self._ring(listed)
         ]
         for nr in range(_ring_parts(listed.scheduler)):
@@ -501,9 +501,7 @@ class Writer(Rows):
                 services.set(index, "state", SlotState.SLOT_FREE)
         listed: set[int] = set()
         for index in self.services():
-            in_force = self.list_of(index)
-            listed |= {member.real for member in in_force.members}
-            self._watch(services.get(index, "list"), in_force)
+            listed |= self._repair_list(index)
         for slot in range(self.plane.settings.get(0, "reals_used")):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
                 index = reals.get(slot, "service")
@@ -513,6 +511,14 @@ class Writer(Rows):
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
         self.rebuild_filter()
+
+    def _repair_list(self, index: int) -> set[int]:
+        """Has the list in force watched, and undoes an edit of a weight that never got into it."""
+        in_force = self.list_of(index)
+        for member in in_force.members:
+            self.plane.reals.set(member.real, "weight", member.weight)
+        self._watch(self.plane.services.get(index, "list"), in_force)
+        return {member.real for member in in_force.members}
 
 
 def kind_of(service: ServiceKey) -> int:
@@ -532,6 +538,10 @@ def _check_port(service: ServiceKey, real: RealServer) -> None:
             f"{real.key}",
             f"masq cannot change SCTP's port: give it port {service.port}, as {service} has",
         )
+
+
+def _in_ring(member: Member) -> int:
+    return member.real if member.weight else member.real | Limits.QUIESCENT
 
 
 def _list_chunks(members: int) -> int:
