@@ -193,6 +193,7 @@ class Writer(Rows):
         index = self.service_index(change.service)
         listed = self.list_of(index)
         change.real.check_thresholds()
+        _check_port(change.service, change.real)
         slot = self._known_slot(listed, change.real.key, change.service)
         self._write_terms(slot, change.real)
         self._publish(index, listed.with_weight(slot, change.real.weight))
