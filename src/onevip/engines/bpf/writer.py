@@ -412,6 +412,14 @@ class Writer(Rows):
         self.plane.services.set(index, "list", first)
         self._watch(first, listed)
 
+    def _mend_terms(self, first: int, in_force: ServerList) -> None:
+        """After an edit that was killed before its list was: weights are as in the list."""
+        reals, counts = self.plane.reals, self.plane.real_counts
+        for member in in_force.members:
+            reals.set(member.real, "weight", member.weight)
+            counts.set(member.real, "limited", reals.get(member.real, "upper") > 0)
+        self.plane.chunks.set(first, "limited", self._is_limited(in_force))
+
     def _is_limited(self, listed: ServerList) -> bool:
         counts = self.plane.real_counts
         return any(counts.get(member.real, "limited") for member in listed.members)
@@ -501,6 +509,7 @@ class Writer(Rows):
         for index in self.services():
             in_force = self.list_of(index)
             listed |= {member.real for member in in_force.members}
+            self._mend_terms(services.get(index, "list"), in_force)
             self._watch(services.get(index, "list"), in_force)
         for slot in range(self.plane.settings.get(0, "reals_used")):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
