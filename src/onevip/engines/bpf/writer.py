@@ -180,7 +180,7 @@ class Writer(Rows):
         if slot is None:
             slot = self._new_slot(raw, real)
         else:
-            self._move_totals(index, slot, -1)
+            self._count_anew(slot)
         self.plane.reals.set(slot, "service", index)
         self.plane.reals.set(slot, "last_weight", real.weight)
         self._write_terms(slot, real)
@@ -233,7 +233,7 @@ class Writer(Rows):
         listed = self.list_of(index)
         slot = self._known_slot(listed, change.real, change.service)
         self._publish(index, listed.with_removed(slot))
-        self._move_totals(index, slot, 1)
+        self._move_totals(index, slot)
         self._leave(slot)
         self._end_estimate(index, slot)
 
@@ -292,12 +292,17 @@ class Writer(Rows):
         self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
         self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
 
-    def _move_totals(self, index: int, slot: int, sign: int) -> None:
-        """A server that leaves gives its totals to the service; a revived one takes them back."""
+    def _count_anew(self, slot: int) -> None:
+        """A server that comes back: the service has what it counted before, or never had it."""
+        for name, value in zip(TOTALS, self.plane.real_totals.total(slot), strict=True):
+            self.plane.reals.set(slot, f"base.{name}", value)
+
+    def _move_totals(self, index: int, slot: int) -> None:
+        """A server that leaves gives its totals to the service."""
         services = self.plane.services
         for name, value in zip(TOTALS, self.totals(slot, "base"), strict=True):
             field = f"departed.{name}"
-            services.set(index, field, (services.get(index, field) + sign * value) & U64)
+            services.set(index, field, (services.get(index, field) + value) & U64)
 
     def _write_route(self, slot: int, address: IPv4Address | IPv6Address) -> bool:
         """What only user space can find out. True: the server is now here, or no longer.
@@ -515,7 +520,7 @@ class Writer(Rows):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
                 index = reals.get(slot, "service")
                 if index in named:  # else its service has gone, totals and all
-                    self._move_totals(index, slot, 1)
+                    self._move_totals(index, slot)
                 self._leave(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
