@@ -294,6 +294,47 @@ def test_a_service_keeps_the_totals_of_a_server_whose_delete_was_killed(
     assert bench.director.counters(None).connections == before
 
 
+def test_a_server_that_comes_back_takes_its_totals_along_once(bench: Bench) -> None:
+    """Whatever became of the writer before."""
+    bench.build("rr", 2)
+    back = server(1)
+    for killed in count():
+        bench.restore()
+        bench.apply(DeleteRealServer(WEB, back.key))
+        before = bench.director.counters(None).connections
+        try:
+            with killed_at(killed):
+                bench.apply(AddRealServer(WEB, back))
+            break
+        except Killed:
+            with suppress(TableError):
+                bench.apply(AddRealServer(WEB, back))
+        assert bench.director.counters(None).connections == before, f"killed at store {killed}"
+    assert killed > 5
+
+
+def test_an_edit_that_was_killed_leaves_nothing_by_halves(bench: Bench) -> None:
+    """What its entry says of a real server and what its list says are mended to be the same."""
+    bench.build("rr", 1)
+    edited = RealServer(server(0).address, 80, MASQ, 0, 5, 2)
+    for killed in count():
+        bench.restore()
+        try:
+            with killed_at(killed):
+                bench.apply(EditRealServer(WEB, edited))
+            break
+        except Killed:
+            bench.apply(AddService(MAIL, "rr"))  # the next writer, busy elsewhere
+        plane, writer = bench.plane, Writer(bench.plane)
+        (member,) = writer.list_of(writer.service_index(WEB)).members
+        head = plane.services.get(writer.service_index(WEB), "list")
+        assert plane.reals.get(member.real, "weight") == member.weight
+        is_limited = plane.reals.get(member.real, "upper") > 0
+        assert plane.real_counts.get(member.real, "limited") == is_limited
+        assert plane.chunks.get(head, "limited") == is_limited
+    assert killed > 5
+
+
 def test_killed_thousands_of_times_no_place_is_lost(bench: Bench) -> None:
     """Changes of all kinds, each killed somewhere; at the end there is room for as much as ever."""
     dice = random.Random(1)

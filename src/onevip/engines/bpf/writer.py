@@ -180,7 +180,7 @@ class Writer(Rows):
         if slot is None:
             slot = self._new_slot(raw, real)
         else:
-            self._move_totals(index, slot, -1)
+            self._count_anew(slot)
         self.plane.reals.set(slot, "service", index)
         self.plane.reals.set(slot, "last_weight", real.weight)
         self._write_terms(slot, real)
@@ -193,6 +193,7 @@ class Writer(Rows):
         index = self.service_index(change.service)
         listed = self.list_of(index)
         change.real.check_thresholds()
+        _check_port(change.service, change.real)
         slot = self._known_slot(listed, change.real.key, change.service)
         self._write_terms(slot, change.real)
         self._publish(index, listed.with_weight(slot, change.real.weight))
@@ -232,7 +233,7 @@ class Writer(Rows):
         listed = self.list_of(index)
         slot = self._known_slot(listed, change.real, change.service)
         self._publish(index, listed.with_removed(slot))
-        self._move_totals(index, slot, 1)
+        self._move_totals(index, slot)
         self._leave(slot)
         self._end_estimate(index, slot)
 
@@ -291,12 +292,17 @@ class Writer(Rows):
         self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
         self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
 
-    def _move_totals(self, index: int, slot: int, sign: int) -> None:
-        """A server that leaves gives its totals to the service; a revived one takes them back."""
+    def _count_anew(self, slot: int) -> None:
+        """A server that comes back: the service has what it counted before, or never had it."""
+        for name, value in zip(TOTALS, self.plane.real_totals.total(slot), strict=True):
+            self.plane.reals.set(slot, f"base.{name}", value)
+
+    def _move_totals(self, index: int, slot: int) -> None:
+        """A server that leaves gives its totals to the service."""
         services = self.plane.services
         for name, value in zip(TOTALS, self.totals(slot, "base"), strict=True):
             field = f"departed.{name}"
-            services.set(index, field, (services.get(index, field) + sign * value) & U64)
+            services.set(index, field, (services.get(index, field) + value) & U64)
 
     def _write_route(self, slot: int, address: IPv4Address | IPv6Address) -> bool:
         """What only user space can find out. True: the server is now here, or no longer.
@@ -414,6 +420,14 @@ class Writer(Rows):
         self.plane.services.set(index, "list", first)
         self._watch(first, listed)
 
+    def _mend_terms(self, first: int, in_force: ServerList) -> None:
+        """After an edit that was killed before its list was: weights are as in the list."""
+        reals, counts = self.plane.reals, self.plane.real_counts
+        for member in in_force.members:
+            reals.set(member.real, "weight", member.weight)
+            counts.set(member.real, "limited", reals.get(member.real, "upper") > 0)
+        self.plane.chunks.set(first, "limited", self._is_limited(in_force))
+
     def _is_limited(self, listed: ServerList) -> bool:
         counts = self.plane.real_counts
         return any(counts.get(member.real, "limited") for member in listed.members)
@@ -506,18 +520,17 @@ class Writer(Rows):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
                 index = reals.get(slot, "service")
                 if index in named:  # else its service has gone, totals and all
-                    self._move_totals(index, slot, 1)
+                    self._move_totals(index, slot)
                 self._leave(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
         self.rebuild_filter()
 
     def _repair_list(self, index: int) -> set[int]:
-        """Has the list in force watched, and undoes an edit of a weight that never got into it."""
-        in_force = self.list_of(index)
-        for member in in_force.members:
-            self.plane.reals.set(member.real, "weight", member.weight)
-        self._watch(self.plane.services.get(index, "list"), in_force)
+        """Has the list in force watched, and undoes an edit that never got into it."""
+        in_force, first = self.list_of(index), self.plane.services.get(index, "list")
+        self._mend_terms(first, in_force)
+        self._watch(first, in_force)
         return {member.real for member in in_force.members}
 
 
