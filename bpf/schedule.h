@@ -22,9 +22,10 @@
 #include "twos.h"
 
 /* lblc and lblcr: what the destination has, or what wlc says, which it then has. */
-static __always_inline long by_locality(__u32 service_index, __u32 list, __u32 scheduler,
-					const struct packet *p)
+static __always_inline long by_locality(__u32 service_index, __u32 list,
+					const struct chunk *head, const struct packet *p)
 {
+	__u32 scheduler = head->scheduler;
 	long found = cached_server(p, service_index, scheduler);
 
 	if (found & SET_IS_OLD)
@@ -32,7 +33,7 @@ static __always_inline long by_locality(__u32 service_index, __u32 list, __u32 s
 	found &= NOBODY;
 	if (found != NOBODY && !is_too_busy(found, list))
 		return found;
-	found = least_loaded(list);
+	found = least_loaded(list, head);
 	if (found >= 0)
 		keep_in_cache(p, service_index, scheduler, found);
 	return found;
@@ -55,7 +56,7 @@ static __always_inline long schedule(struct service *service, __u32 service_inde
 		return better_of_two(list);
 	case SCHED_LBLC:
 	case SCHED_LBLCR:
-		return by_locality(service_index, list, head->scheduler, p);
+		return by_locality(service_index, list, head, p);
 	case SCHED_SH:
 	case SCHED_DH:
 	case SCHED_MH:
@@ -63,6 +64,6 @@ static __always_inline long schedule(struct service *service, __u32 service_inde
 	case SCHED_NONE:
 		return NO_REAL_SERVER;
 	default:
-		return least_loaded(list);
+		return least_loaded(list, head);
 	}
 }
