@@ -12,7 +12,9 @@
  *
  * adopt() counts first and then touches the template. A sweeper that judged it idle and alone fails
  * at its control word, or else the touch does, and the count is taken back. While the count is not
- * 0 no sweeper ends a template, so leave() need not look.
+ * 0 no sweeper ends a template, so leave() need not look. But a touch within the same unit of the
+ * clock changes nothing: whoever ends a template before its time disables it first, which no
+ * adoption survives, and looks at the count again (tests/model/templates.pml).
  */
 #pragma once
 
@@ -59,13 +61,14 @@ __attribute__((noinline)) int leave(__u64 handle)
 	return 0;
 }
 
-/* Seen now. False: it is no longer there. */
-static __always_inline bool refresh(const struct settings *s, struct connection *t, __u64 handle)
+/* Seen now. False: it is no longer there, or has one of these bits. */
+static __always_inline bool refresh(const struct settings *s, struct connection *t, __u64 handle,
+				    __u64 unless)
 {
 	for (__u32 i = 0; i < ADOPT_TRIES; i++) {
 		__u64 control = READ_ONCE(t->control), next;
 
-		if (!is_the_one(control, handle))
+		if (!is_the_one(control, handle) || control & unless)
 			return false;
 		next = (control & ~SEEN_MASK) | (__u64)clock_now(s) << SEEN_SHIFT;
 		if (next == control || CAS(&t->control, control, next) == control)
@@ -87,7 +90,7 @@ static __always_inline void disown(struct connection *t, __u64 expected)
 	}
 }
 
-/* One connection more under a template, whose time begins anew. 0: it died meanwhile. */
+/* One connection more under a template, whose time begins anew. 0: it died, or was disabled. */
 __attribute__((noinline)) int adopt(__u64 handle)
 {
 	struct connection *t = slot_at(handle & WHERE_MASK);
@@ -103,7 +106,7 @@ __attribute__((noinline)) int adopt(__u64 handle)
 			return 0;
 		if (CAS(&t->word, word, word + ONE_CONTROLLED) != word)
 			continue;
-		if (refresh(s, t, handle))
+		if (refresh(s, t, handle, DISABLED))
 			return 1;
 		disown(t, expected);
 		return 0;
@@ -138,6 +141,19 @@ static __always_inline bool rearmed(const struct settings *s, struct connection 
 		return false;
 	/* lost to another change: then it is not idle, or the next round sees to it */
 	if (CAS(&t->word, word, (word & ~(__u64)CLOCK_MASK) | clock_units(s, REARM_S)) == word)
-		refresh(s, t, handle_of(0, control));
+		refresh(s, t, handle_of(0, control), 0);
 	return true;
+}
+
+/* Before a template ends, whatever its time. False: it is not alone, or has moved on meanwhile. */
+static __always_inline bool kept_alone(struct connection *t, __u64 *control)
+{
+	__u64 old = *control;
+
+	if (READ_ONCE(t->word) & CONTROLLED_MASK)
+		return false;
+	*control |= DISABLED;
+	if (CAS(&t->control, old, *control) != old)
+		return false;
+	return !(READ_ONCE(t->word) & CONTROLLED_MASK);
 }

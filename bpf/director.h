@@ -32,6 +32,7 @@
 #define NOT_A_SERVICE (-2)
 #define TABLE_FULL (-3)
 #define TABLE_BUSY (-4)
+#define FOR_TC (-5)
 #define IPIP_OVERHEAD 20
 
 /* A service in one number: its index and what is special about it. */
@@ -111,8 +112,8 @@ __attribute__((noinline)) int let_in(const struct packet *p)
 }
 
 /* A new connection as insert() wants it; what find() left of it, and the template, are set. */
-__attribute__((noinline)) int prepare(const struct packet *p, __u32 service_index,
-				      struct newcomer *n)
+static __always_inline int prepare(const struct packet *p, __u32 service_index,
+				   struct newcomer *n)
 {
 	const struct service *service = service_at(service_index);
 	const struct real *real;
@@ -140,6 +141,13 @@ __attribute__((noinline)) int prepare(const struct packet *p, __u32 service_inde
 	return 1;
 }
 
+/* A connection more: its real server, and perhaps KEEPS_PORT. */
+static __always_inline long made(const struct newcomer *n)
+{
+	count_connection(n->real);
+	return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
+}
+
 /*
  * What came of it: its real server, the chosen one or another when a second CPU was first, and
  * perhaps KEEPS_PORT; or TABLE_FULL or TABLE_BUSY.
@@ -152,10 +160,9 @@ __attribute__((noinline)) long settled(const struct packet *p, const struct newc
 	if (!p || !n)
 		return TABLE_BUSY;
 	if (inserted == INSERTED) {
-		count_connection(n->real);
-		if (n->own && assures(p, state_of(n->bits), false))
+		if (assures(p, state_of(n->bits), false))
 			assure(n->own);
-		return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
+		return made(n);
 	}
 	if (n->own)
 		leave(n->own);
@@ -179,11 +186,10 @@ __attribute__((noinline)) long pass_by(const struct newcomer *n)
 	if (!n)
 		return TABLE_BUSY;
 	add_to_counts(n->real, ONE_INACTIVE, BIND);
-	count_connection(n->real);
 	add_to_counts(n->real, -ONE_INACTIVE, UNBIND);
 	if (n->own)
 		leave(n->own);
-	return (long)n->real | (n->bits & OWN_PORT ? KEEPS_PORT : 0);
+	return made(n);
 }
 
 /*
@@ -414,7 +420,7 @@ static __always_inline long template_for(const struct packet *p, __u32 service, 
 		return TABLE_BUSY;
 	if (inserted == INSERTED)
 		COUNT(new_templates);
-	return inserted_template(n, inserted);
+	return inserted_template(n);
 }
 
 /*
@@ -424,10 +430,13 @@ static __always_inline long template_for(const struct packet *p, __u32 service, 
 static __always_inline long opened(const struct packet *p, const struct found *nothing)
 {
 	struct newcomer *n = the_newcomer();
-	long service = called(p), template = 0, real;
+	long service = called(p), template = 0, real, inserted;
 
 	if (service < 0 || !n)
 		return service;
+	/* nothing is remembered of it: if xdp could not send it, tc would schedule it once more */
+	if (service & IS_ONE_PACKET && DOOR == DOOR_XDP)
+		return FOR_TC;
 	if (service & IS_PERSISTENT) {
 		template = template_for(p, service & 0xffff, n);
 		if (template < 0)
@@ -448,7 +457,8 @@ static __always_inline long opened(const struct packet *p, const struct found *n
 	prepare(p, service & 0xffff, n);
 	if (service & IS_ONE_PACKET)
 		return pass_by(n);
-	return settled(p, n, insert_anyhow(n));
+	inserted = insert_anyhow(n);
+	return inserted == INSERTED && !n->own ? made(n) : settled(p, n, inserted);
 }
 
 /* Whether a packet may open a connection; sloppy_tcp and sloppy_sctp take nearly any. */

@@ -30,7 +30,7 @@ struct newcomer {
 	__u64 hash;
 	__u64 word; /* of the home bucket before it was searched, or SEARCH_AGAIN */
 	__u64 where;   /* insert() put or found it there */
-	__u64 control; /* what it read there */
+	__u64 control; /* what it read there, or wrote as it claimed the place */
 	__u32 tables; /* that were searched before */
 	__u32 table;  /* for new ones */
 	__u32 held;   /* tables whose home is locked */
@@ -194,15 +194,16 @@ __attribute__((noinline)) long free_slot(struct newcomer *n)
 }
 
 /* Under the locks of its home: claims a free slot, fills it, counts, and lets it be seen. */
-static __always_inline bool claim(const struct settings *s, struct connection *c, __u64 old,
-				  struct bucket *home, bool away, const struct newcomer *n)
+static __always_inline bool claim(const struct settings *s, struct connection *c,
+				  struct bucket *home, struct newcomer *n)
 {
-	__u64 claimed, bits = n->bits;
+	__u64 old = n->control, claimed, bits = n->bits;
 
 	claimed = ((old + (1ULL << GENERATION_SHIFT)) & GENERATION_MASK) | PHASE_CLAIMED |
 		  tag_of(n->hash) | (__u64)clock_now(s) << SEEN_SHIFT;
 	if (CAS(&c->control, old, claimed) != old)
 		return false;
+	n->control = claimed;
 	barrier();
 	*(struct flow *)&c->client = n->flow;
 	c->real = n->real;
@@ -215,7 +216,7 @@ static __always_inline bool claim(const struct settings *s, struct connection *c
 		count_template(n->real, true);
 	else
 		add_to_counts(n->real, bits & ACTIVE ? ONE_ACTIVE : ONE_INACTIVE, BIND);
-	if (away) {
+	if (n->away) {
 		bits |= AWAY;
 		__sync_fetch_and_add(&home->slot[0].word, ONE_OVERFLOW);
 	}
@@ -235,7 +236,7 @@ static __always_inline long settle(const struct settings *s, struct newcomer *n,
 			return NO_PLACE;
 		n->where = where;
 		/* else the newcomer of another home was faster */
-		if (claim(s, c, n->control, home, n->away, n))
+		if (claim(s, c, home, n))
 			return INSERTED;
 	}
 	return NO_LOCK;
@@ -269,7 +270,31 @@ static __always_inline bool lock_homes(const struct settings *s, struct newcomer
 }
 
 /*
- * The first half of an insertion: locks, and looks again whether the newcomer is there. NO_PLACE:
+ * The first half of an insertion, as it mostly is: nobody has inserted there since the search. True:
+ * locked.
+ */
+static __always_inline bool reserved_at_once(struct newcomer *n)
+{
+	struct settings *s = the_settings();
+	struct bucket *home;
+	__u32 tables;
+
+	if (!s)
+		return false;
+	tables = tables_in_use(s);
+	n->held = 0;
+	n->table = table_for_new(tables);
+	if (is_searched(tables, n->table ^ 1) || tables != n->tables || (n->word & INSERT_LOCK))
+		return false;
+	home = home_of(s, n->hash, n->table);
+	if (!home || CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) != n->word)
+		return false;
+	n->held = 1 << n->table;
+	return true;
+}
+
+/*
+ * The same, else: locks, and looks again whether the newcomer is there. NO_PLACE:
  * it is not, nobody else can make it, and place() goes on. EXISTS and NO_LOCK: as for insert().
  */
 __attribute__((noinline)) long reserve(struct newcomer *n)
@@ -283,14 +308,6 @@ __attribute__((noinline)) long reserve(struct newcomer *n)
 	tables = tables_in_use(s);
 	n->held = 0;
 	n->table = table_for_new(tables);
-	if (!is_searched(tables, n->table ^ 1) && tables == n->tables && !(n->word & INSERT_LOCK)) {
-		struct bucket *home = home_of(s, n->hash, n->table);
-
-		if (home && CAS(&home->slot[0].word, n->word, n->word | INSERT_LOCK) == n->word) {
-			n->held = 1 << n->table;
-			return NO_PLACE;
-		}
-	}
 	where = -1;
 	if (lock_homes(s, n, tables)) {
 		where = look_everywhere(s, &n->flow, n->hash, SIDE_VIP, tables, &n->control);
@@ -325,7 +342,7 @@ __attribute__((noinline)) long place(struct newcomer *n)
  */
 static __always_inline long insert(struct newcomer *n)
 {
-	long reserved = reserve(n);
+	long reserved = reserved_at_once(n) ? NO_PLACE : reserve(n);
 
 	return reserved == NO_PLACE ? place(n) : reserved;
 }

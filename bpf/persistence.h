@@ -67,15 +67,13 @@ __attribute__((noinline)) long find_template(const struct packet *p, __u32 servi
 	return -1;
 }
 
-/* The handle of a template that insert() made or found. */
-static __always_inline long inserted_template(const struct newcomer *n, long inserted)
+/*
+ * The handle of a template that insert() made or found, as it was then: its slot may be another's
+ * by now, and adopt() sees to it.
+ */
+static __always_inline long inserted_template(const struct newcomer *n)
 {
-	struct connection *t;
-
-	if (inserted == EXISTS)
-		return handle_of(n->where, n->control);
-	t = slot_at(n->where);
-	return t ? handle_of(n->where, READ_ONCE(t->control)) : -1;
+	return handle_of(n->where, n->control);
 }
 
 /* The real server that a template leads to. */

@@ -35,3 +35,14 @@ static __always_inline bool is_active(const struct packet *p, __u8 state)
 		return false;
 	}
 }
+
+/*
+ * Whether a packet that is shown to its connection twice, by xdp and then by tc, may move it twice.
+ * No packet of TCP does, by either table; tests/unit/test_states.py holds it.
+ */
+static __always_inline bool moves_twice(const struct packet *p)
+{
+	return p->flow.protocol == IPPROTO_SCTP &&
+	       (p->event == SCTP_EVENT_INIT || p->event == SCTP_EVENT_INIT_ACK ||
+		p->event == SCTP_EVENT_ABORT);
+}

@@ -60,7 +60,7 @@ __attribute__((noinline)) int expire_orphan(__u64 where, __u64 control)
 	real = real_at(READ_ONCE(f.slot->real));
 	if (!real || real->state == SLOT_USED)
 		return 0;
-	if (control & TEMPLATE && READ_ONCE(f.slot->word) & CONTROLLED_MASK)
+	if (control & TEMPLATE && !kept_alone(f.slot, &f.control))
 		return 0;
 	return release(s, &f);
 }

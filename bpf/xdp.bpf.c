@@ -90,8 +90,9 @@ static __always_inline bool rewrite(context *ctx, const struct packet *p,
 	if (!ip || l4 > ETH_LEN + 60)
 		return false;
 	ports = (void *)(long)ctx->data + l4;
-	check = p->flow.protocol == IPPROTO_UDP ? &ports->check :
-					     (void *)ports + offsetof(struct tcphdr, check);
+	/* SCTP's is not looked at: its shortest packets end before the place of TCP's */
+	check = p->flow.protocol == IPPROTO_TCP ? (void *)ports + offsetof(struct tcphdr, check) :
+						  &ports->check;
 	if ((void *)(ports + 1) > end || (void *)(check + 1) > end)
 		return false;
 	if (forwarded)
@@ -159,6 +160,9 @@ int onevip_xdp(context *ctx)
 
 	/* fragments need the tc door */
 	if (!parse(data, end, &p) || (p.fragment & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)))
+		return not_ours();
+	/* untouched: were it handed over later, tc would touch it again */
+	if (moves_twice(&p))
 		return not_ours();
 	if (!p.length || ETH_LEN + p.length > (__u32)((long)end - (long)data))
 		return not_ours();

@@ -1,6 +1,6 @@
 """The connection table's protocol, searched by Spin in every order its steps can come in.
 
-connections.pml says what bpf/connections.h does. An honest scenario must pass with its whole state
+connections.pml says what bpf/connections.h does, templates.pml what bpf/control.h does. An honest scenario must pass with its whole state
 space seen; each mutant leaves one rule out and must be refuted, by the property that the rule
 keeps; each witness shows that a scenario gets to a place at all. Without ONEVIP_STRESS_S > 1 only
 the short ones run.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-MODEL = Path(__file__).parent / "connections.pml"
+HERE = Path(__file__).parent
 LONG = float(os.environ.get("ONEVIP_STRESS_S", "1")) > 1
 LIMIT_S = 600
 MEMORY_MB = 6000
@@ -33,6 +33,11 @@ LEFT_BEHIND = "%8)==0"
 WRONG_REAL = "real==key"
 ACTIVE_EVICTED = "control[f]&4"
 DEADLOCK = "invalid end state"
+ENDED_IN_USE = "under["
+NOT_ALIVE = "name==1"
+NOT_COUNTED = "(word&7)>0"
+STILL_COUNTED = "(word&7)==0"
+OF_ANOTHER = "word_of=="
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,11 @@ class Case:
     defines: str
     breaks: str = ""
     long: bool = True
+    model: str = "connections"
+
+    @property
+    def source(self) -> Path:
+        return HERE / f"{self.model}.pml"
 
     def __str__(self) -> str:
         return self.defines.replace(" ", "-")
@@ -66,6 +76,13 @@ HONEST = (
     Case("TURN_BACK ALONE"),
     Case("EVICT ROUNDS=0"),
     Case("EVICT"),
+    Case("IDLE", long=False, model="templates"),
+    Case("IDLE TICKS=2 ROUNDS=2", model="templates"),
+    Case("IDLE CONNECTIONS=2", model="templates"),
+    Case("ORPHAN", long=False, model="templates"),
+    Case("ORPHAN ROUNDS=2", model="templates"),
+    Case("UNUSABLE", model="templates"),
+    Case("UNUSABLE CONNECTIONS=2", model="templates"),
 )
 MUTANTS = (
     Case("CLOCK PACKETS_1=2 NO_LOCK", LIVE_TWICE),
@@ -98,6 +115,18 @@ MUTANTS = (
     Case("EVICT ROUNDS=0 EVICT_BY_STORE", ACTIVE_EVICTED),
     Case("EVICT ROUNDS=0 EVICT_ACTIVE", ACTIVE_EVICTED),
     Case("EVICT ROUNDS=0 NO_REREAD", WRONG_REAL),
+    Case("IDLE TOUCH_FIRST", NOT_COUNTED, long=False, model="templates"),
+    Case("IDLE ANY_WORD", OF_ANOTHER, model="templates"),
+    Case("IDLE ANY_GENERATION", NOT_ALIVE, long=False, model="templates"),
+    Case("IDLE UNDO_ALWAYS", NOT_COUNTED, long=False, model="templates"),
+    Case("UNUSABLE NO_UNDO", STILL_COUNTED, model="templates"),
+    Case("IDLE REARM_BY_STORE", STILL_COUNTED, model="templates"),
+    Case("IDLE WORD_IGNORED", ENDED_IN_USE, model="templates"),
+    Case("IDLE HANDLE_READ_LATE", NOT_ALIVE, model="templates"),
+    Case("IDLE TWO_SWEEPERS", OF_ANOTHER, model="templates"),
+    Case("ORPHAN ORPHAN_AT_ONCE", NOT_ALIVE, long=False, model="templates"),
+    Case("ORPHAN NO_SECOND_LOOK", NOT_ALIVE, model="templates"),
+    Case("ORPHAN DISABLED_ADOPTS", NOT_ALIVE, model="templates"),
 )
 #: Places that each scenario gets to, by their names in the model.
 WITNESSES = {
@@ -108,9 +137,18 @@ WITNESSES = {
     "SHRINK": "MET_IN_OTHER_TABLE EXPIRED_IN_OTHER_TABLE WENT_ON WORD_HAD_MOVED",
     "EVICT": "EVICTED EVICTED_OF_ANOTHER_HOME EVICTION_DEFEATED SNATCHED GAVE_UP RENEWED",
 }
+TEMPLATE_WITNESSES = {
+    "IDLE": "SHARED CAME_TOO_LATE DEFEATED_SWEEPER REARMED_WITH_OTHERS SLOT_OF_STRANGER MADE_ANEW",
+    "ORPHAN": "ORPHAN_ENDED ORPHAN_SPARED",
+    "UNUSABLE": "DISABLED_WITH_OTHERS",
+}
 REACHED = tuple(
     Case(f"{scenario} WITNESS={place}", place, long=place != "REOPENED")
     for scenario, places in WITNESSES.items()
+    for place in places.split()
+) + tuple(
+    Case(f"{scenario} WITNESS={place}", place, model="templates")
+    for scenario, places in TEMPLATE_WITNESSES.items()
     for place in places.split()
 )
 
@@ -132,7 +170,7 @@ def search(case: Case, folder: Path, optimise: str) -> Search:
     """Makes the model's search program in this folder and runs it to its end or first error."""
     defines = [f"-D{name}" for name in case.defines.split()]
     compiler = ["gcc", optimise, "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MB}"]
-    for command in (["spin", "-a", *defines, str(MODEL)], [*compiler, "-o", "pan", "pan.c"]):
+    for command in (["spin", "-a", *defines, str(case.source)], [*compiler, "-o", "pan", "pan.c"]):
         made = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S
         )
@@ -173,6 +211,6 @@ def test_without_a_rule_it_does_not(case: Case, tmp_path: Path) -> None:
 def test_the_scenario_gets_there(case: Case, tmp_path: Path) -> None:
     found = search(case, tmp_path, "-O0")
     assert found.errors == 1, found.text
-    number = re.search(rf"#define {case.breaks} (\d+)\n", MODEL.read_text())
+    number = re.search(rf"#define {case.breaks} (\d+)\n", case.source.read_text())
     assert number is not None
     assert f"{number[1]}!={number[1]}" in found.text.replace("(", "").replace(")", ""), found.text

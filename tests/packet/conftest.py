@@ -11,6 +11,8 @@ from onevip import namespace
 from onevip.engines.bpf import BpfEngine, loader, pins
 from packet.frozen.director import FrozenDirector, compile_objects, frozen_director
 from packet.network import director_namespace
+from packet.road import Road
+from packet.stage import Stage
 from packet.wire import Director
 
 Directors = Callable[[str], Director]
@@ -64,3 +66,20 @@ def frozen(frozen_objects: Path) -> Iterator[FrozenDirector]:
     """A director in a time of its own. One a module, in a namespace of its own."""
     with director_namespace(), frozen_director(frozen_objects) as director:
         yield director
+
+
+@pytest.fixture(scope="module")
+def _roads(frozen: FrozenDirector) -> dict[str, Road]:
+    return {"tc": frozen.road, "xdp": Road(frozen.plane, "xdp")}
+
+
+@pytest.fixture(params=["tc", "xdp"])
+def stage(request: pytest.FixtureRequest, frozen: FrozenDirector, _roads: dict[str, Road]) -> Stage:
+    """An empty director in ipvsadm's words; the same test runs at both doors."""
+    return Stage(frozen, _roads[request.param])
+
+
+@pytest.fixture
+def tc_stage(frozen: FrozenDirector) -> Stage:
+    """By the tc door: for what bears a mark, which xdp cannot see."""
+    return Stage(frozen, frozen.road)

@@ -20,9 +20,9 @@ from scapy.layers.inet import IP, IPOption_NOP, fragment
 
 from onevip import namespace
 from onevip.engines.bpf import BpfEngine, loader, netlink, pair, pins, ruleset
-from onevip.engines.bpf.doors import Doors, Hook
+from onevip.engines.bpf.doors import TC, Doors, Hook, interface
 from onevip.engines.bpf.loader import DataPlane
-from onevip.engines.bpf.marks import Detour, marks_of
+from onevip.engines.bpf.marks import PLACES, Detour, marks_of
 from onevip.engines.bpf.shapes import SERVICE_KEY
 from onevip.model import DataplaneError
 from packet.network import director_namespace, ip
@@ -296,11 +296,9 @@ def test_what_others_undo_is_mended_by_upkeep(
         if DAMAGE[damage]:
             subprocess.run(DAMAGE[damage].split(), check=True)
         elif "programs" in damage:
-            index = socket.if_nametoindex("ov0")
-            (plane.path / "links" / f"detour-{index}").unlink()
+            Hook(plane.path / "links", interface("ov0"), PLACES["onevip_detour"]).detach()
         else:
-            index = socket.if_nametoindex("ov1")
-            (plane.path / "links" / f"tc-{index}").unlink()
+            Hook(plane.path / "links", interface("ov1"), TC).detach()
         if "flushed" in damage:
             nft(f"table ip users\ndelete table ip users\n{USERS_RULES}")  # the user's own again
         assert any("mark" in line for line in engine.upkeep())

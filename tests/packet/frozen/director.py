@@ -18,6 +18,7 @@ from packet.objects import compile_object
 from packet.road import Road
 
 HERE = Path(__file__).parent
+SOURCES = HERE.parents[2] / "bpf"
 CLOCK = Shape(
     "frozen_clock", 24, {"jiffies": Field(0, "=Q"), "ns": Field(8, "=Q"), "chance": Field(16, "=Q")}
 )
@@ -28,9 +29,10 @@ BEGIN_S = 2_000_000  # a clock of 0 would mean "never" here and there
 
 
 def compile_objects(target: Path) -> Path:
-    """The three objects with the clock in a map, by the names that the loader looks for."""
+    """Those with the clock in a map, by the names that the loader looks for; the rest as it is."""
     for name in ("tc", "xdp", "sweep"):
         compile_object(HERE / f"frozen_{name}.c", target / f"{name}.bpf.o")
+    compile_object(SOURCES / "detour.bpf.c", target / "detour.bpf.o")
     return target
 
 

@@ -22,7 +22,7 @@ _NOBODY = packed(IPv4Address(0))
 _MARK = SERVICE_KEY.fields["mark"].offset
 
 #: By program: where each goes on ov0.
-_PLACES = {
+PLACES = {
     "onevip_detour": Place("detour", handle=0x6F77, is_egress=True),
     "onevip_detour_back": Place("detour-back", handle=0x6F77, priority=2),
 }
@@ -63,7 +63,7 @@ class Detour:
         return (
             ruleset.is_in_force(marks)
             and pair.is_right()
-            and all(self._hook(place).is_attached() for place in _PLACES.values())
+            and all(self._hook(place).is_attached() for place in PLACES.values())
             and not Doors(self._plane).lacks_tc(interface(pair.IN))
         )
 
@@ -72,7 +72,7 @@ class Detour:
 
     def _attach(self) -> None:
         with closing(libbpf.Object(object_path("detour"))) as loaded:
-            for name, place in _PLACES.items():
+            for name, place in PLACES.items():
                 self._hook(place).attach(loaded.programs[name])
 
     def swap(self) -> None:
