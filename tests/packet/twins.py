@@ -34,9 +34,8 @@ from packet.network import BACK
 from packet.road import Outcome
 from packet.wire import mac_of
 
-NO_RATES: dict[str, Any] = {
-    name: 0 for name in Counters.__dataclass_fields__ if name.endswith("_rate")
-}
+FIELDS = tuple(Counters.__dataclass_fields__)
+NO_RATES: dict[str, Any] = {name: 0 for name in FIELDS if name.endswith("_rate")}
 FORGOTTEN_AFTER_S = 60
 LEFT = {Verdict.ACCEPT: "left alone", Verdict.DROP: "dropped"}
 
