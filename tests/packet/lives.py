@@ -50,11 +50,15 @@ SERVICES = (
     ServiceKey.of_mark(MARK),
 )
 PORTS = (80, 21, 53, 8080, 20, 900, 30000)
-FLAGS = ("S", "S", "S", "A", "FA", "RA", "R", "SA", "PA", "F", "SF", "SR", "")
-CHUNKS = ((1,), (1,), (2,), (10,), (11,), (0,), (7,), (8,), (14,), (6,), (9,), (3,), (11, 6))
+FLAGS = ("A", "A", "FA", "FA", "S", "R", "RA", "SA", "PA", "F", "SF", "SR", "")
+FIRST_FLAGS = ("S",) * 20 + FLAGS
+CHUNKS = (
+    (1,), (2,), (10,), (10,), (11,), (11,), (0,), (7,), (8,), (14,), (6,), (9,), (3,), (11, 6),
+)  # fmt: skip
+FIRST_CHUNKS = ((1,),) * 20 + CHUNKS
 SCHEDULER_FLAGS = tuple(map(SchedulerFlag, (0, 0x8, 0x10, 0x18)))
 WEIGHTS = (1, 1, 1, 2, 3, 4, 10, 0, 0, 100)
-THRESHOLDS = ((0, 0), (0, 0), (0, 0), (1, 0), (2, 1), (3, 0), (4, 2), (1, 2))
+THRESHOLDS = ((0, 0), (0, 0), (0, 0), (0, 0), (1, 0), (2, 1), (4, 0), (4, 0), (4, 2), (1, 2))
 PERSISTENCE = (0, 0, 50, 77, 360)
 ONE_PACKET = (False, False, False, True)
 MASKS = (None, IPv4Address("255.255.255.0"))
@@ -75,7 +79,7 @@ NUMBERS = st.binary(min_size=7, max_size=7)
 #: A step is its name and numbers, each of which chooses among what there is at that moment.
 STEP = st.tuples(
     st.sampled_from(
-        ["packet"] * 12 + ["again"] * 6 + ["reply"] * 6 + ["wait"] * 3 + ["server"] * 3
+        ["packet"] * 16 + ["again"] * 6 + ["reply"] * 6 + ["wait"] * 3 + ["server"] * 2
         + ["edit"] * 2 + ["delete server", "service", "delete service", "zero", "clear",
         "timeouts", "tunable"]
     ),
@@ -97,8 +101,9 @@ class Life:
         """Services with real servers, before the first step."""
         for service, servers in built:
             self.step("service", service)
+            key = _of(SERVICES, service[0])
             for numbers in servers:
-                self.step("server", service[:1] + numbers[1:])
+                self._twins.change(AddRealServer(key, self._real_server(key, numbers)))
 
     def step(self, name: str, numbers: bytes) -> None:
         {"packet": self.packet, "again": self.again, "reply": self.reply, "wait": self.wait,
@@ -116,12 +121,12 @@ class Life:
         vip = _of(VIPS[2:], n[2]) if key.mark else key.address
         protocol = key.protocol or _of((TCP, TCP, UDP, SCTP), n[2])
         port = key.port if key.port and n[3] % 8 else _of(PORTS, n[3])
-        source_port = 40000 + n[4] % 3 + 10 * PORTS.index(port) + 100 * VIPS.index(vip)
+        source_port = 40000 + n[4] % 5 + 10 * PORTS.index(port) + 100 * VIPS.index(vip)
         if n[4] % 50 == 49:
             source_port = 20
         mark = _of((MARK,) * 7 + (0,) if key.mark else (0,) * 7 + (MARK,), n[0])
         packet = Packet(_of(CLIENTS, n[5]), source_port, vip, port, protocol, mark=mark)
-        self._send(_saying(packet, n[6]))
+        self._send(_saying(packet, n[6], FIRST_FLAGS, FIRST_CHUNKS))
 
     def _send(self, packet: Packet) -> None:
         """Not to what only a mark made a VIP when its service is gone: the filter has none."""
@@ -170,11 +175,13 @@ class Life:
         self._twins.change(kind(key, scheduler, options))
 
     def delete_service(self, n: bytes) -> None:
+        """Often one that is not there."""
         self._twins.change(DeleteService(_of(SERVICES, n[0])))
 
     def server(self, n: bytes) -> None:
         """Add it, or be refused as it is there; perhaps the service is not."""
-        key = _of(SERVICES, n[0])
+        keys = [service.key for service in self._twins.table()]
+        key = _of(keys or SERVICES, n[0]) if n[6] % 16 else _of(SERVICES, n[0])
         real = self._real_server(key, n)
         if not self._twins.is_half_forgotten(key, real.key):
             self._twins.change(AddRealServer(key, real))
@@ -231,8 +238,8 @@ def _of(choices: Any, number: int) -> Any:
     return choices[number % len(choices)]
 
 
-def _saying(packet: Packet, number: int) -> Packet:
+def _saying(packet: Packet, number: int, flags: Any = FLAGS, chunks: Any = CHUNKS) -> Packet:
     """With flags or chunks."""
     if packet.protocol is TCP:
-        return replace(packet, flags=_of(FLAGS, number))
-    return replace(packet, chunks=_of(CHUNKS, number)) if packet.protocol is SCTP else packet
+        return replace(packet, flags=_of(flags, number))
+    return replace(packet, chunks=_of(chunks, number)) if packet.protocol is SCTP else packet
