@@ -39,7 +39,29 @@ static __always_inline long by_locality(__u32 service_index, __u32 list,
 	return found;
 }
 
-/* The index of the chosen real server, or NO_REAL_SERVER. */
+/* Whether a service's scheduler is rr or wrr. These have a function of their own, for its stack. */
+static __always_inline bool goes_in_turn(const struct service *service)
+{
+	const struct chunk *head = chunk_at(READ_ONCE(service->list));
+
+	return head && head->scheduler <= SCHED_WRR;
+}
+
+/*
+ * By rr or wrr: the index of the chosen real server, or NO_REAL_SERVER. When an edit has just made
+ * another scheduler of it, by rr.
+ */
+static __always_inline long schedule_in_turn(struct service *service)
+{
+	__u32 list = READ_ONCE(service->list);
+	struct chunk *head = chunk_at(list);
+
+	if (!list || !head || !head->count)
+		return NO_REAL_SERVER;
+	return round_robin(service, list, head);
+}
+
+/* The same by any other scheduler. */
 static __always_inline long schedule(struct service *service, __u32 service_index,
 				     const struct packet *p)
 {
@@ -49,9 +71,6 @@ static __always_inline long schedule(struct service *service, __u32 service_inde
 	if (!list || !head || !head->count)
 		return NO_REAL_SERVER;
 	switch (head->scheduler) {
-	case SCHED_RR:
-	case SCHED_WRR:
-		return round_robin(service, list, head);
 	case SCHED_TWOS:
 		return better_of_two(list);
 	case SCHED_LBLC:
