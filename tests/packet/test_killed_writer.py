@@ -294,6 +294,27 @@ def test_a_service_keeps_the_totals_of_a_server_whose_delete_was_killed(
     assert bench.director.counters(None).connections == before
 
 
+@pytest.mark.parametrize("upper", [0, 9])
+def test_an_overload_ends_with_its_threshold_though_the_writer_was_killed(
+    bench: Bench, upper: int
+) -> None:
+    """Raised or taken away; the same edit again finds the threshold as it wants it."""
+    bench.build("rr", 1)
+    edited = RealServer(server(0).address, 80, MASQ, 1, upper)
+    for killed in count():
+        bench.restore()
+        bench.apply(EditRealServer(WEB, RealServer(server(0).address, 80, MASQ, 1, 1)))
+        bench.plane.real_counts.set(0, "overloaded", 1)
+        try:
+            with killed_at(killed):
+                bench.apply(EditRealServer(WEB, edited))
+            break
+        except Killed:
+            bench.apply(EditRealServer(WEB, edited))
+        assert not bench.plane.real_counts.get(0, "overloaded"), f"killed at store {killed}"
+    assert killed > 5
+
+
 def test_a_server_that_comes_back_takes_its_totals_along_once(bench: Bench) -> None:
     """Whatever became of the writer before."""
     bench.build("rr", 2)

@@ -199,17 +199,23 @@ class Writer(Rows):
         self._publish(index, listed.with_weight(slot, change.real.weight))
 
     def _write_terms(self, slot: int, real: RealServer) -> None:
-        """All that an edit may change. A threshold that is raised, or gone, ends an overload."""
+        """All that an edit may change. A threshold that is raised, or gone, ends an overload.
+
+        The overload is ended before its threshold is stored, for a writer that is killed, and
+        again afterwards, for programs that knew the old one (judge_load in bpf/counts.h).
+        """
         reals, counts = self.plane.reals, self.plane.real_counts
-        before = reals.get(slot, "upper")
+        ends = not real.upper_threshold or real.upper_threshold > reals.get(slot, "upper")
         reals.set(slot, "method", real.method)
         reals.set(slot, "weight", real.weight)
         if real.weight:
             reals.set(slot, "last_weight", real.weight)
+        if ends:
+            counts.set(slot, "overloaded", 0)
         reals.set(slot, "upper", real.upper_threshold)
         reals.set(slot, "lower", real.lower_threshold)
         counts.set(slot, "limited", real.upper_threshold > 0)
-        if not real.upper_threshold or real.upper_threshold > before:
+        if ends:
             counts.set(slot, "overloaded", 0)
         self._write_route(slot, real.address)
 
