@@ -219,13 +219,14 @@ class Writer(Rows):
             counts.set(slot, "overloaded", 0)
         self._write_route(slot, real.address)
 
-    def _end_estimate(self, index: int, slot: int) -> None:
+    def _end_estimate(self, slot: int) -> None:
         """What it counted since the last estimate is the service's still."""
         reals, services = self.plane.real_estimates, self.plane.service_estimates
-        now = self.plane.real_totals.total(slot)
+        index, now = self.plane.reals.get(slot, "service"), self.plane.real_totals.total(slot)
         for name, value in zip(TOTALS, now, strict=True):
             counted = value - reals.get(slot, f"last.{name}")
             services.set(index, f"now.{name}", (services.get(index, f"now.{name}") + counted) & U64)
+            reals.set(slot, f"last.{name}", value)
 
     def _begin_estimate(self, slot: int) -> None:
         """From now on, and from rates of 0."""
@@ -241,7 +242,6 @@ class Writer(Rows):
         self._publish(index, listed.with_removed(slot))
         self._move_totals(index, slot)
         self._leave(slot)
-        self._end_estimate(index, slot)
 
     def _known_slot(self, listed: ServerList, key: RealServerKey, service: ServiceKey) -> int:
         slot = self._slot_of(listed, key)
@@ -297,6 +297,7 @@ class Writer(Rows):
         self.plane.real_counts.set(slot, "chunk", 0)
         self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
         self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
+        self._end_estimate(slot)
 
     def _count_anew(self, slot: int) -> None:
         """A server that comes back: the service has what it counted before, or never had it."""
