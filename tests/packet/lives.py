@@ -79,7 +79,7 @@ NUMBERS = st.binary(min_size=7, max_size=7)
 #: A step is its name and numbers, each of which chooses among what there is at that moment.
 STEP = st.tuples(
     st.sampled_from(
-        ["packet"] * 14 + ["again"] * 14 + ["reply"] * 6 + ["wait"] * 3 + ["server"] * 2
+        ["packet"] * 14 + ["again"] * 8 + ["reply"] * 6 + ["wait"] * 3 + ["server"] * 2
         + ["edit"] * 2 + ["delete server", "service", "delete service", "zero", "clear",
         "timeouts", "tunable"]
     ),
@@ -134,7 +134,7 @@ class Life:
             self._twins.request(packet)
 
     def again(self, n: bytes) -> None:
-        """Of a client whose connection there is."""
+        """One to four of a client whose connection there is."""
         connections = self._twins.connections()
         if connections:
             one = _of(connections, n[0])
@@ -142,7 +142,8 @@ class Life:
             packet = Packet(
                 one.client, one.client_port, one.vip, one.vip_port, one.protocol, mark=mark
             )
-            self._send(_saying(packet, n[2]))
+            for number in n[3 : 4 + n[2] % 4]:
+                self._send(_saying(packet, number))
 
     def reply(self, n: bytes) -> None:
         """Of a real server: gate's never pass, though some come by."""
