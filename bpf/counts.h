@@ -44,8 +44,13 @@ __attribute__((noinline)) int judge_load(__u32 index, enum binding binding)
 	upper = READ_ONCE(real->upper);
 	lower = READ_ONCE(real->lower);
 	if (binding == BIND) {
-		if (upper && total >= upper)
-			WRITE_ONCE(counts->overloaded, 1);
+		if (!upper || total < upper)
+			return 0;
+		WRITE_ONCE(counts->overloaded, 1);
+		/* a full barrier: an edit that we missed comes after us, of another we know now */
+		CAS(&counts->counts, both, both);
+		if (READ_ONCE(real->upper) != upper)
+			WRITE_ONCE(counts->overloaded, 0);
 	} else if (lower ? total < lower : !upper || 4 * total < 3 * upper) {
 		WRITE_ONCE(counts->overloaded, 0);
 	}

@@ -38,6 +38,7 @@
 /* A service in one number: its index and what is special about it. */
 #define IS_PERSISTENT (1L << 16)
 #define IS_ONE_PACKET (1L << 17)
+#define GOES_IN_TURN (1L << 18) /* by rr or wrr */
 /* With the real server of a connection that was made: it goes to the port that its client called. */
 #define KEEPS_PORT (1L << 16)
 
@@ -66,22 +67,45 @@ __attribute__((noinline)) long called(const struct packet *p)
 		return service->key.port == bpf_htons(FTP) ? NOT_A_SERVICE : NO_REAL_SERVER;
 	if (service->flags & SERVICE_ONE_PACKET && p->flow.protocol == IPPROTO_UDP)
 		found |= IS_ONE_PACKET;
+	if (goes_in_turn(service))
+		found |= GOES_IN_TURN;
 	return found;
 }
 
-/* By the service's scheduler: the index of a real server, NOT_A_SERVICE or NO_REAL_SERVER. */
-__attribute__((noinline)) long choose(const struct packet *p, __u32 index)
+/* Nobody for FTP's data: perhaps it was not about FTP at all (spec ipvs 1.5). */
+static __always_inline long unless_ftp_data(const struct service *service, const struct packet *p,
+					    long real)
 {
-	struct service *service = service_at(index);
-	long real;
-
-	if (!p || !service)
-		return NOT_A_SERVICE;
-	real = schedule(service, index, p);
 	if (real >= 0 || service->key.port != bpf_htons(FTP) ||
 	    p->flow.destination_port == service->key.port)
 		return real;
-	return NOT_A_SERVICE; /* perhaps it was not about FTP at all (spec ipvs 1.5) */
+	return NOT_A_SERVICE;
+}
+
+__attribute__((noinline)) long choose_in_turn(const struct packet *p, __u32 index)
+{
+	struct service *service = service_at(index);
+
+	if (!p || !service)
+		return NOT_A_SERVICE;
+	return unless_ftp_data(service, p, schedule_in_turn(service));
+}
+
+__attribute__((noinline)) long choose_else(const struct packet *p, __u32 index)
+{
+	struct service *service = service_at(index);
+
+	if (!p || !service)
+		return NOT_A_SERVICE;
+	return unless_ftp_data(service, p, schedule(service, index, p));
+}
+
+/* By the service's scheduler: the index of a real server, NOT_A_SERVICE or NO_REAL_SERVER. */
+static __always_inline long choose(const struct packet *p, long service)
+{
+	if (service & GOES_IN_TURN)
+		return choose_in_turn(p, service & 0xffff);
+	return choose_else(p, service & 0xffff);
 }
 
 /*
@@ -403,9 +427,9 @@ static __always_inline long insert_anyhow(struct newcomer *n)
 }
 
 /* The template of a new connection, which is made if need be: its handle, or why not. */
-static __always_inline long template_for(const struct packet *p, __u32 service, struct newcomer *n)
+static __always_inline long template_for(const struct packet *p, long service, struct newcomer *n)
 {
-	long template = find_template(p, service, n), real, inserted;
+	long template = find_template(p, service & 0xffff, n), real, inserted;
 
 	if (template >= 0)
 		return template;
@@ -438,14 +462,14 @@ static __always_inline long opened(const struct packet *p, const struct found *n
 	if (service & IS_ONE_PACKET && DOOR == DOOR_XDP)
 		return FOR_TC;
 	if (service & IS_PERSISTENT) {
-		template = template_for(p, service & 0xffff, n);
+		template = template_for(p, service, n);
 		if (template < 0)
 			return template;
 		if (!adopt(template))
 			return TABLE_BUSY; /* it has just ended: the client tries again */
 		real = real_under(template);
 	} else {
-		real = choose(p, service & 0xffff);
+		real = choose(p, service);
 		if (real < 0)
 			return real;
 	}
@@ -513,7 +537,7 @@ static __always_inline int direct(context *ctx, struct packet *p)
 	if (is_first_fragment(p))
 		forget_fragments(p);
 	kind = is_later_fragment(p) ?
-		       find_fragment(s, p, &way) :
+		       (enum kind)find_fragment(p, &way) :
 		       find_way(s, p, filter, to_us, &connection, &way, &real);
 	if (kind == DEAD) {
 		COUNT(real_server_gone);

@@ -39,8 +39,11 @@ static long add_cpu(__u32 cpu, struct summing *w)
 	return 0;
 }
 
+/* Less than before is no traffic: a writer that edits a service's sum may lose what we add. */
 static __always_inline void approach(__u64 *rate, __u64 delta, __u32 scale)
 {
+	if ((__s64)delta < 0)
+		delta = 0;
 	*rate += (__s64)((delta << scale) - *rate) >> 2;
 }
 

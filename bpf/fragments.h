@@ -63,32 +63,47 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 	};
 }
 
-static __always_inline void remember_fragments(const struct packet *p, struct way *way,
-					       enum kind kind)
+/* These three are global for the sake of the stack of who calls them: fragments are rare. */
+__attribute__((noinline)) int remember_fragments(const struct packet *p, const struct way *way,
+						 enum kind kind)
 {
-	struct fragment_key key = fragment_key_of(p);
+	struct fragment_key key;
+	struct way first;
 
-	way->kind = kind;
-	way->since = p->now;
-	bpf_map_update_elem(&fragments, &key, way, BPF_ANY);
+	if (!p || !way)
+		return 0;
+	key = fragment_key_of(p);
+	first = *way;
+	first.kind = kind;
+	first.since = p->now;
+	bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+	return 0;
 }
 
 /* Before a first fragment is looked at: an earlier datagram may have had its id. */
-static __always_inline void forget_fragments(const struct packet *p)
+__attribute__((noinline)) int forget_fragments(const struct packet *p)
 {
-	struct fragment_key key = fragment_key_of(p);
+	struct fragment_key key;
 
+	if (!p)
+		return 0;
+	key = fragment_key_of(p);
 	bpf_map_delete_elem(&fragments, &key);
+	return 0;
 }
 
-static __always_inline enum kind find_fragment(const struct settings *s, const struct packet *p,
-					       struct way *way)
+__attribute__((noinline)) int find_fragment(const struct packet *p, struct way *way)
 {
-	struct fragment_key key = fragment_key_of(p);
-	const struct way *first = bpf_map_lookup_elem(&fragments, &key);
+	struct settings *s = the_settings();
+	const struct way *first;
+	struct fragment_key key;
 
-	if (!first || ((p->now - first->since) & CLOCK_MASK) >
-			      clock_units(s, FRAGMENT_LIFETIME_S))
+	if (!p || !way || !s)
+		return UNKNOWN;
+	key = fragment_key_of(p);
+	first = bpf_map_lookup_elem(&fragments, &key);
+	if (!first ||
+	    ((p->now - first->since) & CLOCK_MASK) > clock_units(s, FRAGMENT_LIFETIME_S))
 		return UNKNOWN;
 	*way = *first;
 	return way->kind;

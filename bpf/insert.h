@@ -160,35 +160,42 @@ static __always_inline void unlock(struct bucket *home)
 }
 
 /*
- * A free slot, at home if there is one: where, or -1; its control word in n->control. Who has a word
- * of its own does not lie in slot 0.
+ * A free slot of a bucket: its way, or -1; its control word in n->control. Who has a word of its own
+ * does not lie in slot 0.
  */
-__attribute__((noinline)) long free_slot(struct newcomer *n)
+static __always_inline long free_way(const struct bucket *b, struct newcomer *n)
+{
+	__u32 own = !!n->own;
+
+	for (__u32 i = 0; i < WAYS; i++) {
+		__u32 way = (i + (n->hash >> 12)) & (WAYS - 1);
+		__u64 control = READ_ONCE(b->slot[way].control);
+
+		/* without a branch more: (way - 1) >> 31 is 1 for slot 0 */
+		if ((control & PHASE_MASK) | (own & (way - 1) >> 31))
+			continue;
+		n->control = control;
+		return way;
+	}
+	return -1;
+}
+
+/* A free slot in another bucket than the home: where, or -1. */
+__attribute__((noinline)) long free_slot_away(struct newcomer *n)
 {
 	struct settings *s = the_settings();
-	__u32 own, table;
+	__u32 table;
 
 	if (!n || !s)
 		return -1;
-	own = !!n->own;
 	table = n->table & (TABLES - 1);
-	for (__u32 choice = 0; choice < CHOICES; choice++) {
+	for (__u32 choice = 1; choice < CHOICES; choice++) {
 		__u32 index = bucket_index(n->hash, choice, s->buckets[table]);
 		struct bucket *b = bucket_at(table, index);
+		long way = b ? free_way(b, n) : -1;
 
-		if (!b)
-			return -1;
-		for (__u32 i = 0; i < WAYS; i++) {
-			__u32 way = (i + (n->hash >> 12)) & (WAYS - 1);
-			__u64 control = READ_ONCE(b->slot[way].control);
-
-			/* without a branch more: (way - 1) >> 31 is 1 for slot 0 */
-			if ((control & PHASE_MASK) | (own & (way - 1) >> 31))
-				continue;
-			n->control = control;
-			n->away = choice;
+		if (way >= 0)
 			return where_is(table, index, way);
-		}
 	}
 	return -1;
 }
@@ -225,15 +232,25 @@ static __always_inline bool claim(const struct settings *s, struct connection *c
 }
 
 /* Under the locks, when it is known that the connection is nowhere. */
-static __always_inline long settle(const struct settings *s, struct newcomer *n,
+static __always_inline long settle(const struct settings *s, struct newcomer *n, __u32 index,
 				   struct bucket *home)
 {
 	for (__u32 i = 0; i < PLACE_TRIES; i++) {
-		long where = free_slot(n);
-		struct connection *c = where < 0 ? 0 : slot_at(where);
+		long where, way = free_way(home, n);
+		struct connection *c;
 
-		if (!c)
-			return NO_PLACE;
+		n->away = way < 0;
+		if (n->away) {
+			where = free_slot_away(n);
+			if (where < 0)
+				return NO_PLACE;
+			c = slot_at(where);
+			if (!c)
+				return NO_PLACE;
+		} else {
+			where = where_is(n->table, index, way);
+			c = &home->slot[way & (WAYS - 1)];
+		}
 		n->where = where;
 		/* else the newcomer of another home was faster */
 		if (claim(s, c, home, n))
@@ -325,13 +342,19 @@ __attribute__((noinline)) long place(struct newcomer *n)
 	struct settings *s = the_settings();
 	long inserted = NO_LOCK;
 	struct bucket *home;
+	__u32 table, index;
 
 	if (!n || !s)
 		return NO_LOCK;
-	home = home_of(s, n->hash, n->table);
+	table = n->table & (TABLES - 1);
+	index = bucket_index(n->hash, 0, s->buckets[table]);
+	home = bucket_at(table, index);
 	if (home)
-		inserted = settle(s, n, home);
-	unlock_homes(s, n);
+		inserted = settle(s, n, index, home);
+	if (home && n->held == 1 << table)
+		unlock(home); /* there is one table, nearly always */
+	else
+		unlock_homes(s, n);
 	return inserted;
 }
 

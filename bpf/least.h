@@ -25,7 +25,7 @@
 
 #include "lists.h"
 
-#define CHUNKS_A_STEP 8
+#define CHUNKS_A_STEP 4
 
 /*
  * What a member must have the least of, by weight. nq's idle server is the first choice at once.
@@ -222,20 +222,18 @@ static long scan_by_ovf(__u32 step, struct scan *s)
 	return scan_chunks(SCHED_OVF, s);
 }
 
-/* Global: verified once. */
-__attribute__((noinline)) long least_loaded(__u32 list)
+/* Of a list with so many members, whose head says `watched`. Global: verified once. */
+__attribute__((noinline)) long least_of(__u32 list, __u32 scheduler, __u32 count, __u32 watched)
 {
-	struct scan s = { .chunk = list, .least = { .cost = 1 } };
-	const struct chunk *head = chunk_at(list);
-	__u32 steps;
+	struct scan s = {
+		.chunk = list,
+		.left = count,
+		.watched = watched,
+		.least = { .cost = 1 },
+	};
+	__u32 steps = chunks_of(count) / CHUNKS_A_STEP + 1;
 
-	if (!head)
-		return NO_REAL_SERVER;
-	s.left = head->count;
-	s.watched = READ_ONCE(head->watched);
-	steps = chunks_of(s.left) / CHUNKS_A_STEP + 1;
-	barrier(); /* watched, then versions, then counts */
-	switch (head->scheduler) {
+	switch (scheduler) {
 	case SCHED_LC:
 		LOOP(steps, scan_by_lc, &s);
 		break;
@@ -256,4 +254,17 @@ __attribute__((noinline)) long least_loaded(__u32 list)
 		break;
 	}
 	return s.least.weight ? (long)s.real : NO_REAL_SERVER;
+}
+
+static __always_inline long least_loaded(__u32 list, const struct chunk *head)
+{
+	__u32 watched, index;
+
+	if (head->count <= MEMBERS_PER_CHUNK) { /* as most are: nothing is kept, nothing to walk */
+		index = best_member(head, head->count, head->scheduler);
+		return index < MEMBERS_PER_CHUNK ? (long)head->member[index].real : NO_REAL_SERVER;
+	}
+	watched = READ_ONCE(head->watched);
+	barrier(); /* watched, then versions, then counts */
+	return least_of(list, head->scheduler, head->count, watched);
 }

@@ -40,13 +40,3 @@ static __always_inline __u64 overhead_of(const struct real_counts *counts)
 
 	return (active << 8) + inactive;
 }
-
-/* For who knows a real server by its index only: from a ring. */
-static __always_inline bool may_get_more(__u32 index)
-{
-	const struct all_real_counts *all = the_counts();
-	const struct real *real = real_at(index);
-
-	return all && real && READ_ONCE(real->weight) &&
-	       !READ_ONCE(counts_of(all, index)->overloaded);
-}

@@ -137,7 +137,7 @@ static __always_inline bool parse_l4(const void *l4, const void *end, struct pac
 		p->event = sctp_event_of(sctp, end);
 		p->begins = p->event == SCTP_EVENT_INIT;
 		p->opens = p->begins;
-		p->may_open = sctp->type != CHUNK_ABORT;
+		p->may_open = sctp->type != CHUNK_ABORT; /* by the first chunk alone */
 		needed = ip_len + sizeof(*sctp);
 		p->headers = needed;
 	} else {

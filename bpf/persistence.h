@@ -35,6 +35,20 @@ static __always_inline bool is_usable(const struct settings *s, const struct rea
 	       (READ_ONCE(real->weight) || !READ_ONCE(s->expire_quiescent_template));
 }
 
+/* Else insert() would find it again, and lead the connection there. */
+static __always_inline void disable(struct connection *t, __u64 control)
+{
+	const __u64 handle = handle_of(0, control);
+
+	for (__u32 i = 0; i < TOUCH_TRIES && is_the_one(control, handle); i++) {
+		__u64 seen_by_others = CAS(&t->control, control, control | DISABLED);
+
+		if (seen_by_others == control)
+			return;
+		control = seen_by_others; /* touched, or another CPU did the same */
+	}
+}
+
 /*
  * The template of a client's network: a handle, or -1; then *n is called as a new one would be. One
  * that is of no use any more is disabled: nobody finds it again, it ages.
@@ -62,8 +76,7 @@ __attribute__((noinline)) long find_template(const struct packet *p, __u32 servi
 		return -1;
 	if (is_usable(s, real_at(READ_ONCE(t->real))))
 		return handle_of(where, control);
-	/* lost: it was touched, or another CPU did the same: the next connection sees to it */
-	CAS(&t->control, control, control | DISABLED);
+	disable(t, control);
 	return -1;
 }
 

@@ -72,6 +72,14 @@ static __always_inline __u32 at_place(__u32 ring, __u32 place)
 	return part && place < RING_PART ? part->real[place] : NOBODY;
 }
 
+/* With weight, and not overloaded. That the weight stands in the ring keeps an edit in one piece. */
+static __always_inline bool is_eligible(__u32 at_place)
+{
+	const struct all_real_counts *all = the_counts();
+
+	return all && !(at_place & QUIESCENT) && !READ_ONCE(counts_of(all, at_place)->overloaded);
+}
+
 struct detour {
 	__u32 ring;
 	__u32 key;
@@ -83,7 +91,7 @@ static __always_inline long try_place(struct detour *d, __u32 place)
 {
 	__u32 real = at_place(d->ring, place);
 
-	if (real != NOBODY && !may_get_more(real))
+	if (real != NOBODY && !is_eligible(real))
 		return 0;
 	d->real = real;
 	return 1;
@@ -113,7 +121,7 @@ __attribute__((noinline)) long on_ring(const struct packet *p, __u32 list, __u32
 	d.ring = list + chunks_of(head->count);
 	if (scheduler == SCHED_DH) {
 		real = at_place(d.ring, hash32(fold_address(&p->flow.destination), BUCKET_BITS));
-		return real != NOBODY && may_get_more(real) ? (long)real : NO_REAL_SERVER;
+		return real != NOBODY && is_eligible(real) ? (long)real : NO_REAL_SERVER;
 	}
 	d.key = fold_address(&p->flow.source);
 	if (flags & SCHED_PORT)
@@ -123,7 +131,7 @@ __attribute__((noinline)) long on_ring(const struct packet *p, __u32 list, __u32
 	real = at_place(d.ring, d.start);
 	if (real == NOBODY)
 		return NO_REAL_SERVER;
-	if (may_get_more(real))
+	if (is_eligible(real))
 		return real;
 	if (!(flags & SCHED_FALLBACK))
 		return NO_REAL_SERVER;

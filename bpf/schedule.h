@@ -22,9 +22,10 @@
 #include "twos.h"
 
 /* lblc and lblcr: what the destination has, or what wlc says, which it then has. */
-static __always_inline long by_locality(__u32 service_index, __u32 list, __u32 scheduler,
-					const struct packet *p)
+static __always_inline long by_locality(__u32 service_index, __u32 list,
+					const struct chunk *head, const struct packet *p)
 {
+	__u32 scheduler = head->scheduler;
 	long found = cached_server(p, service_index, scheduler);
 
 	if (found & SET_IS_OLD)
@@ -32,13 +33,35 @@ static __always_inline long by_locality(__u32 service_index, __u32 list, __u32 s
 	found &= NOBODY;
 	if (found != NOBODY && !is_too_busy(found, list))
 		return found;
-	found = least_loaded(list);
+	found = least_loaded(list, head);
 	if (found >= 0)
 		keep_in_cache(p, service_index, scheduler, found);
 	return found;
 }
 
-/* The index of the chosen real server, or NO_REAL_SERVER. */
+/* Whether a service's scheduler is rr or wrr. These have a function of their own, for its stack. */
+static __always_inline bool goes_in_turn(const struct service *service)
+{
+	const struct chunk *head = chunk_at(READ_ONCE(service->list));
+
+	return head && head->scheduler <= SCHED_WRR;
+}
+
+/*
+ * By rr or wrr: the index of the chosen real server, or NO_REAL_SERVER. When an edit has just made
+ * another scheduler of it, by rr.
+ */
+static __always_inline long schedule_in_turn(struct service *service)
+{
+	__u32 list = READ_ONCE(service->list);
+	struct chunk *head = chunk_at(list);
+
+	if (!list || !head || !head->count)
+		return NO_REAL_SERVER;
+	return round_robin(service, list, head);
+}
+
+/* The same by any other scheduler. */
 static __always_inline long schedule(struct service *service, __u32 service_index,
 				     const struct packet *p)
 {
@@ -48,14 +71,11 @@ static __always_inline long schedule(struct service *service, __u32 service_inde
 	if (!list || !head || !head->count)
 		return NO_REAL_SERVER;
 	switch (head->scheduler) {
-	case SCHED_RR:
-	case SCHED_WRR:
-		return round_robin(service, list, head);
 	case SCHED_TWOS:
 		return better_of_two(list);
 	case SCHED_LBLC:
 	case SCHED_LBLCR:
-		return by_locality(service_index, list, head->scheduler, p);
+		return by_locality(service_index, list, head, p);
 	case SCHED_SH:
 	case SCHED_DH:
 	case SCHED_MH:
@@ -63,6 +83,6 @@ static __always_inline long schedule(struct service *service, __u32 service_inde
 	case SCHED_NONE:
 		return NO_REAL_SERVER;
 	default:
-		return least_loaded(list);
+		return least_loaded(list, head);
 	}
 }

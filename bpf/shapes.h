@@ -20,6 +20,7 @@ enum limits {
 	RING_BUCKETS = 256, /* of sh and dh */
 	MAGLEV_PLACES = 4093, /* of mh: the kernel's default, so that both directors agree */
 	NOBODY = 0xffff,   /* in a ring */
+	QUIESCENT = 0x4000, /* with a real server in a ring: its weight is 0 */
 	XDP_PLACES = 256,
 	TABLES = 2,	       /* of connections: while one grows out of the other there are two */
 	FIRST_BUCKETS = 16384, /* x 8 slots x 64 bytes = 8 MiB: a table with few flows is fast if small */
@@ -126,7 +127,7 @@ struct chunk {
  */
 struct ring_part {
 	__u64 kept[2];
-	__u16 real[RING_PART]; /* index into reals, or NOBODY */
+	__u16 real[RING_PART]; /* index into reals and perhaps QUIESCENT, or NOBODY */
 };
 
 /* The kernel's numbers of forwarding methods. */

@@ -1,9 +1,9 @@
 """The connection table's protocol, searched by Spin in every order its steps can come in.
 
-connections.pml says what bpf/connections.h does, templates.pml what bpf/control.h does. An honest scenario must pass with its whole state
-space seen; each mutant leaves one rule out and must be refuted, by the property that the rule
-keeps; each witness shows that a scenario gets to a place at all. Without ONEVIP_STRESS_S > 1 only
-the short ones run.
+connections.pml says what bpf/connections.h does, templates.pml what bpf/control.h does. An honest
+scenario must pass with its whole state space seen; each mutant leaves one rule out and must be
+refuted, by the property that the rule keeps; each witness shows that a scenario gets to a place at
+all. Without ONEVIP_STRESS_S > 1 only the short ones run.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ int look(struct __sk_buff *ctx)
 	p.flow.destination = order->destination;
 	p.flow.source_port = order->source_port;
 	p.now = order->now;
-	return schedule(service, 0, &p);
+	return goes_in_turn(service) ? schedule_in_turn(service) : schedule(service, 0, &p);
 }
 
 SEC("tc")

@@ -23,6 +23,7 @@ from onevip.model import (
     DataplaneError,
     DeleteRealServer,
     DeleteService,
+    EditRealServer,
     ForwardingMethod,
     Protocol,
     RealServer,
@@ -338,3 +339,16 @@ def test_an_unload_that_was_killed_leaves_nothing_that_counts(
     assert BpfEngine().read() == Table.of()
     BpfEngine().apply([AddService(MAIL, "rr")])
     assert list(BpfEngine().read().services) == [MAIL]
+
+
+def test_sctp_by_masq_keeps_its_port_after_an_edit_too(engine: BpfEngine) -> None:
+    """Its checksum covers the ports: every packet would be dropped."""
+    calls = ServiceKey(Protocol.SCTP, IPv4Address("10.0.0.100"), 80)
+    by_gate, by_masq = (
+        RealServer(IPv4Address(real_address(10)), 8080, method)
+        for method in (ForwardingMethod.GATE, ForwardingMethod.MASQ)
+    )
+    engine.apply([AddService(calls, "rr"), AddRealServer(calls, by_gate)])
+    with pytest.raises(DataplaneError, match="give it port 80"):
+        engine.apply([EditRealServer(calls, by_masq)])
+    assert engine.read().services[calls].real_servers == (by_gate,)

@@ -6,6 +6,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from onevip.engines.bpf import shapes
+from onevip.engines.bpf.codec import key_bytes
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -113,3 +115,17 @@ def test_what_is_forgotten_is_gone(frozen: FrozenDirector) -> None:
     assert connections(frozen, service) == 0
     frozen.road(frames.tcp(CLIENT, 40000, VIP, 2003, "S"))
     assert connections(frozen, service) == 1
+
+
+def test_a_sum_that_a_writer_set_back_is_no_rate(frozen: FrozenDirector) -> None:
+    """A writer adds what a deleted server counted while the sweeper adds, too: it may be lost."""
+    service = served(frozen, Protocol.UDP, 2004)
+    index = frozen.plane.service_ids.get(key_bytes(service))
+    estimates = frozen.plane.service_estimates
+    for name in shapes.TOTALS.fields:
+        estimates.set(index, f"last.{name}", 7)
+        estimates.set(index, f"now.{name}", 5)
+    frozen.advance(2)
+    frozen.estimate()
+    rates = [estimates.get(index, f"rates.{name}") for name in shapes.TOTALS.fields]
+    assert rates == [0, 0, 0, 0, 0]

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
@@ -21,7 +21,7 @@ from onevip.engines.bpf import libbpf, pins
 from onevip.engines.bpf.maps import Hash, MappedArray
 from onevip.engines.bpf.rows import MEMBERS
 from onevip.engines.bpf.shapes import Limits, SlotState
-from onevip.engines.bpf.writer import Writer
+from onevip.engines.bpf.writer import KEEPING, Writer
 from onevip.model import (
     AddRealServer,
     AddService,
@@ -32,16 +32,20 @@ from onevip.model import (
     EditService,
     Protocol,
     RealServer,
+    SchedulerFlag,
     ServiceKey,
+    ServiceOptions,
     Table,
     TableError,
 )
+from onevip.schedulers import Member, rings
 from packet.conftest import Directors
 from packet.network import real_address
 from packet.wire import CLIENT, FOREVER, MASQ, SKB_IFINDEX, SKB_SIZE, VIP, Director, eth, ip4, tcp
 
 WEB, MAIL = (ServiceKey(Protocol.TCP, IPv4Address(VIP), port) for port in (80, 25))
 SIZES = [1, 30, 60]
+PLACES = {"sh": rings.BUCKETS, "dh": rings.BUCKETS, "mh": rings.PLACES}
 NUMBERS = count()
 
 
@@ -132,6 +136,18 @@ class Bench:
             found.append(str(IPv4Address(out[30:34])) if is_sent else f"verdict {verdict}")
         return found
 
+    def ring(self) -> tuple[tuple[Member, ...], list[int]]:
+        """The members of the list in force, and the places behind it."""
+        listed, first = Writer(self.plane).list_of(0), self.plane.services.get(0, "list")
+        first += -(-len(listed.members) // MEMBERS)
+        parts = -(-PLACES[listed.scheduler] // Limits.RING_PART)
+        places = [
+            place
+            for nr in range(parts)
+            for place in self.plane.ring_parts.get_many(first + nr, "real")
+        ]
+        return listed.members, places
+
     # What must be so when a writer has come to its end.
 
     def assert_nothing_hangs_loose(self) -> None:
@@ -148,7 +164,7 @@ class Bench:
         assert {slot for slot in slots if states[slot] == SlotState.SLOT_USED} == listed
         for index, one in lists.items():
             first = plane.services.get(index, "list")
-            is_watched = len(one.members) > MEMBERS and one.scheduler not in ("rr", "wrr")
+            is_watched = len(one.members) > MEMBERS and one.scheduler in KEEPING
             assert plane.chunks.get(first, "watched") == is_watched
             for at, member in enumerate(one.members):
                 expected = first + at // MEMBERS if is_watched else 0
@@ -181,6 +197,12 @@ CASES = {
     "delete a real server": Case(lambda size: DeleteRealServer(WEB, server(size // 2).key)),
     "add a service": Case(lambda _: AddService(MAIL, "wlc"), MAIL),
     "edit a service": Case(lambda _: EditService(WEB, "sed")),
+    "add a persistent service": Case(
+        lambda _: AddService(MAIL, "mh", ServiceOptions(SchedulerFlag.PORT, persistent_s=60)), MAIL
+    ),
+    "give one thresholds": Case(
+        lambda size: EditRealServer(WEB, replace(server(size // 2), upper_threshold=1000))
+    ),
     "delete a service": Case(lambda _: DeleteService(WEB)),
 }
 
@@ -220,6 +242,42 @@ def test_killed_at_every_store(bench: Bench, name: str, scheduler: str, size: in
     assert killed > 5
 
 
+RING_EDITS = {
+    "add a real server": lambda: AddRealServer(WEB, server(30)),
+    "give one no weight": lambda: EditRealServer(WEB, server(15, 0)),
+    "give one more weight": lambda: EditRealServer(WEB, server(15, 9)),
+    "delete a real server": lambda: DeleteRealServer(WEB, server(15).key),
+}
+
+
+@pytest.mark.parametrize("scheduler", ["sh", "dh", "mh"])
+@pytest.mark.parametrize("name", RING_EDITS)
+def test_a_ring_is_always_that_of_its_list(bench: Bench, name: str, scheduler: str) -> None:
+    """Whoever finds the list finds the ring that was made for it, weights and all."""
+    bench.build(scheduler, 30)
+    old = bench.ring()
+    bench.apply(RING_EDITS[name]())
+    new = bench.ring()
+    assert old[0] != new[0]
+    killed = 0
+    while True:
+        bench.restore()
+        try:
+            with killed_at(killed):
+                bench.apply(RING_EDITS[name]())
+            break
+        except Killed:
+            killed += 1
+        assert bench.ring() in (old, new), f"killed at store {killed}"
+        with suppress(TableError):
+            bench.apply(RING_EDITS[name]())
+        bench.assert_nothing_hangs_loose()
+        assert bench.ring() == new
+        for member in new[0]:
+            assert bench.plane.reals.get(member.real, "weight") == member.weight
+    assert killed > 5
+
+
 @pytest.mark.parametrize("stores", [10, 30, 60])
 def test_a_service_keeps_the_totals_of_a_server_whose_delete_was_killed(
     bench: Bench, stores: int
@@ -234,6 +292,68 @@ def test_a_service_keeps_the_totals_of_a_server_whose_delete_was_killed(
         bench.apply(DeleteRealServer(WEB, server(7).key))
     assert len(bench.table().services[WEB].real_servers) == 59
     assert bench.director.counters(None).connections == before
+
+
+@pytest.mark.parametrize("upper", [0, 9])
+def test_an_overload_ends_with_its_threshold_though_the_writer_was_killed(
+    bench: Bench, upper: int
+) -> None:
+    """Raised or taken away; the same edit again finds the threshold as it wants it."""
+    bench.build("rr", 1)
+    edited = RealServer(server(0).address, 80, MASQ, 1, upper)
+    for killed in count():
+        bench.restore()
+        bench.apply(EditRealServer(WEB, RealServer(server(0).address, 80, MASQ, 1, 1)))
+        bench.plane.real_counts.set(0, "overloaded", 1)
+        try:
+            with killed_at(killed):
+                bench.apply(EditRealServer(WEB, edited))
+            break
+        except Killed:
+            bench.apply(EditRealServer(WEB, edited))
+        assert not bench.plane.real_counts.get(0, "overloaded"), f"killed at store {killed}"
+    assert killed > 5
+
+
+def test_a_server_that_comes_back_takes_its_totals_along_once(bench: Bench) -> None:
+    """Whatever became of the writer before."""
+    bench.build("rr", 2)
+    back = server(1)
+    for killed in count():
+        bench.restore()
+        bench.apply(DeleteRealServer(WEB, back.key))
+        before = bench.director.counters(None).connections
+        try:
+            with killed_at(killed):
+                bench.apply(AddRealServer(WEB, back))
+            break
+        except Killed:
+            with suppress(TableError):
+                bench.apply(AddRealServer(WEB, back))
+        assert bench.director.counters(None).connections == before, f"killed at store {killed}"
+    assert killed > 5
+
+
+def test_an_edit_that_was_killed_leaves_nothing_by_halves(bench: Bench) -> None:
+    """What its entry says of a real server and what its list says are mended to be the same."""
+    bench.build("rr", 1)
+    edited = RealServer(server(0).address, 80, MASQ, 0, 5, 2)
+    for killed in count():
+        bench.restore()
+        try:
+            with killed_at(killed):
+                bench.apply(EditRealServer(WEB, edited))
+            break
+        except Killed:
+            bench.apply(AddService(MAIL, "rr"))  # the next writer, busy elsewhere
+        plane, writer = bench.plane, Writer(bench.plane)
+        (member,) = writer.list_of(writer.service_index(WEB)).members
+        head = plane.services.get(writer.service_index(WEB), "list")
+        assert plane.reals.get(member.real, "weight") == member.weight
+        is_limited = plane.reals.get(member.real, "upper") > 0
+        assert plane.real_counts.get(member.real, "limited") == is_limited
+        assert plane.chunks.get(head, "limited") == is_limited
+    assert killed > 5
 
 
 def test_killed_thousands_of_times_no_place_is_lost(bench: Bench) -> None:

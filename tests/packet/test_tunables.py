@@ -39,6 +39,8 @@ def test_sloppy_sctp_takes_any_chunk_but_an_abort(stage: Stage) -> None:
     assert stage.client(abort, over=SCTP).verdict == STACK
     assert stage.got(data, over=SCTP) == "RS2"
     assert stage.connections() == ["SCTP 15:00 ESTABLISHED CLIENT:40000 VIP:80 RS2:80"]
+    cookie_and_abort = (10, 6)  # only the first chunk is asked
+    assert stage.got(cookie_and_abort, 40001, over=SCTP) == "RS1"
 
 
 # States.

@@ -21,7 +21,7 @@ def listed(scheduler: str, *weights: int) -> ServerList:
 
 
 def choose(servers: ServerList) -> tuple[int | None, ServerList]:
-    """The walk of the data plane (bpf/schedule.h) from the place that the list names."""
+    """The walk of the data plane (bpf/turns.h) from the place that the list names."""
     weighted = servers.scheduler == "wrr"
     step, highest = (servers.divisor, servers.max_weight) if weighted else (1, 1)
     at, bar = servers.position, (servers.current_weight if weighted else 1) or highest

@@ -74,6 +74,13 @@ class MappedArray:
         at = index * self.stride + offset
         self._map[at : at + _codec(code).size] = value
 
+    def set_address(self, index: int, field: str, value: bytes) -> None:
+        """Sixteen bytes by two stores: of IPv4 addresses only the second changes anything."""
+        at = (index * self.stride + self.shape.fields[field].offset) // 8
+        for half in (0, 1):
+            raw = value[half * 8 : half * 8 + 8]
+            self.set_word(at + half, int.from_bytes(raw, sys.byteorder))
+
     def get_many(self, index: int, field: str) -> tuple[int, ...]:
         """All numbers of a field, each by one load."""
         offset, code = self.shape.fields[field]

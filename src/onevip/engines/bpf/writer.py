@@ -137,7 +137,7 @@ class Writer(Rows):
             services.set(index, "timeout", clock_units(options.persistent_s, hz))
         if options.one_packet:
             flags |= ServiceFlags.SERVICE_ONE_PACKET
-        services.set_bytes(index, "mask", mask_bytes(options.netmask))
+        services.set_address(index, "mask", mask_bytes(options.netmask))
         services.set(index, "flags", flags)
 
     def delete_service(self, change: DeleteService) -> None:
@@ -180,7 +180,7 @@ class Writer(Rows):
         if slot is None:
             slot = self._new_slot(raw, real)
         else:
-            self._move_totals(index, slot, -1)
+            self._count_anew(slot)
         self.plane.reals.set(slot, "service", index)
         self.plane.reals.set(slot, "last_weight", real.weight)
         self._write_terms(slot, real)
@@ -193,22 +193,29 @@ class Writer(Rows):
         index = self.service_index(change.service)
         listed = self.list_of(index)
         change.real.check_thresholds()
+        _check_port(change.service, change.real)
         slot = self._known_slot(listed, change.real.key, change.service)
         self._write_terms(slot, change.real)
         self._publish(index, listed.with_weight(slot, change.real.weight))
 
     def _write_terms(self, slot: int, real: RealServer) -> None:
-        """All that an edit may change. A threshold that is raised, or gone, ends an overload."""
+        """All that an edit may change. A threshold that is raised, or gone, ends an overload.
+
+        The overload is ended before its threshold is stored, for a writer that is killed, and
+        again afterwards, for programs that knew the old one (judge_load in bpf/counts.h).
+        """
         reals, counts = self.plane.reals, self.plane.real_counts
-        before = reals.get(slot, "upper")
+        ends = not real.upper_threshold or real.upper_threshold > reals.get(slot, "upper")
         reals.set(slot, "method", real.method)
         reals.set(slot, "weight", real.weight)
         if real.weight:
             reals.set(slot, "last_weight", real.weight)
+        if ends:
+            counts.set(slot, "overloaded", 0)
         reals.set(slot, "upper", real.upper_threshold)
         reals.set(slot, "lower", real.lower_threshold)
         counts.set(slot, "limited", real.upper_threshold > 0)
-        if not real.upper_threshold or real.upper_threshold > before:
+        if ends:
             counts.set(slot, "overloaded", 0)
         self._write_route(slot, real.address)
 
@@ -232,7 +239,7 @@ class Writer(Rows):
         listed = self.list_of(index)
         slot = self._known_slot(listed, change.real, change.service)
         self._publish(index, listed.with_removed(slot))
-        self._move_totals(index, slot, 1)
+        self._move_totals(index, slot)
         self._leave(slot)
         self._end_estimate(index, slot)
 
@@ -291,12 +298,17 @@ class Writer(Rows):
         self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
         self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
 
-    def _move_totals(self, index: int, slot: int, sign: int) -> None:
-        """A server that leaves gives its totals to the service; a revived one takes them back."""
+    def _count_anew(self, slot: int) -> None:
+        """A server that comes back: the service has what it counted before, or never had it."""
+        for name, value in zip(TOTALS, self.plane.real_totals.total(slot), strict=True):
+            self.plane.reals.set(slot, f"base.{name}", value)
+
+    def _move_totals(self, index: int, slot: int) -> None:
+        """A server that leaves gives its totals to the service."""
         services = self.plane.services
         for name, value in zip(TOTALS, self.totals(slot, "base"), strict=True):
             field = f"departed.{name}"
-            services.set(index, field, (services.get(index, field) + sign * value) & U64)
+            services.set(index, field, (services.get(index, field) + value) & U64)
 
     def _write_route(self, slot: int, address: IPv4Address | IPv6Address) -> bool:
         """What only user space can find out. True: the server is now here, or no longer.
@@ -414,13 +426,21 @@ class Writer(Rows):
         self.plane.services.set(index, "list", first)
         self._watch(first, listed)
 
+    def _mend_terms(self, first: int, in_force: ServerList) -> None:
+        """After an edit that was killed before its list was: weights are as in the list."""
+        reals, counts = self.plane.reals, self.plane.real_counts
+        for member in in_force.members:
+            reals.set(member.real, "weight", member.weight)
+            counts.set(member.real, "limited", reals.get(member.real, "upper") > 0)
+        self.plane.chunks.set(first, "limited", self._is_limited(in_force))
+
     def _is_limited(self, listed: ServerList) -> bool:
         counts = self.plane.real_counts
         return any(counts.get(member.real, "limited") for member in listed.members)
 
     def _write_ring(self, first: int, listed: ServerList) -> None:
         places = [
-            Limits.NOBODY if index == rings.NOBODY else listed.members[index].real
+            Limits.NOBODY if index == rings.NOBODY else _in_ring(listed.members[index])
             for index in self._ring(listed)
         ]
         for nr in range(_ring_parts(listed.scheduler)):
@@ -501,18 +521,23 @@ class Writer(Rows):
                 services.set(index, "state", SlotState.SLOT_FREE)
         listed: set[int] = set()
         for index in self.services():
-            in_force = self.list_of(index)
-            listed |= {member.real for member in in_force.members}
-            self._watch(services.get(index, "list"), in_force)
+            listed |= self._repair_list(index)
         for slot in range(self.plane.settings.get(0, "reals_used")):
             if reals.get(slot, "state") == SlotState.SLOT_USED and slot not in listed:
                 index = reals.get(slot, "service")
                 if index in named:  # else its service has gone, totals and all
-                    self._move_totals(index, slot, 1)
+                    self._move_totals(index, slot)
                 self._leave(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
         self.rebuild_filter()
+
+    def _repair_list(self, index: int) -> set[int]:
+        """Has the list in force watched, and undoes an edit that never got into it."""
+        in_force, first = self.list_of(index), self.plane.services.get(index, "list")
+        self._mend_terms(first, in_force)
+        self._watch(first, in_force)
+        return {member.real for member in in_force.members}
 
 
 def kind_of(service: ServiceKey) -> int:
@@ -532,6 +557,10 @@ def _check_port(service: ServiceKey, real: RealServer) -> None:
             f"{real.key}",
             f"masq cannot change SCTP's port: give it port {service.port}, as {service} has",
         )
+
+
+def _in_ring(member: Member) -> int:
+    return member.real if member.weight else member.real | Limits.QUIESCENT
 
 
 def _list_chunks(members: int) -> int:
