@@ -50,7 +50,7 @@ SERVICES = (
     ServiceKey.of_mark(MARK),
 )
 PORTS = (80, 21, 53, 8080, 20, 900, 30000)
-FLAGS = ("A", "A", "FA", "FA", "S", "R", "RA", "SA", "PA", "F", "SF", "SR", "")
+FLAGS = ("A", "A", "A", "FA", "FA", "FA", "S", "S", "S", "R", "RA", "SA", "PA", "F", "SF", "SR", "")
 FIRST_FLAGS = ("S",) * 20 + FLAGS
 CHUNKS = (
     (1,), (2,), (10,), (10,), (11,), (11,), (0,), (7,), (8,), (14,), (6,), (9,), (3,), (11, 6),
@@ -79,13 +79,13 @@ NUMBERS = st.binary(min_size=7, max_size=7)
 #: A step is its name and numbers, each of which chooses among what there is at that moment.
 STEP = st.tuples(
     st.sampled_from(
-        ["packet"] * 16 + ["again"] * 6 + ["reply"] * 6 + ["wait"] * 3 + ["server"] * 2
+        ["packet"] * 14 + ["again"] * 8 + ["reply"] * 6 + ["wait"] * 3 + ["server"] * 2
         + ["edit"] * 2 + ["delete server", "service", "delete service", "zero", "clear",
         "timeouts", "tunable"]
     ),
     NUMBERS,
 )  # fmt: skip
-STEPS = st.lists(STEP, min_size=40, max_size=120)
+STEPS = st.lists(STEP, min_size=50, max_size=150)
 BUILT = st.lists(
     st.tuples(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=5)), min_size=1, max_size=3
 )
@@ -134,7 +134,7 @@ class Life:
             self._twins.request(packet)
 
     def again(self, n: bytes) -> None:
-        """Of a client whose connection there is."""
+        """One to four of a client whose connection there is."""
         connections = self._twins.connections()
         if connections:
             one = _of(connections, n[0])
@@ -142,7 +142,8 @@ class Life:
             packet = Packet(
                 one.client, one.client_port, one.vip, one.vip_port, one.protocol, mark=mark
             )
-            self._send(_saying(packet, n[2]))
+            for number in n[3 : 4 + n[2] % 4]:
+                self._send(_saying(packet, number))
 
     def reply(self, n: bytes) -> None:
         """Of a real server: gate's never pass, though some come by."""
