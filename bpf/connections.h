@@ -235,7 +235,7 @@ static __always_inline bool matches(const struct connection *c, const struct flo
 static __always_inline struct connection *find_in(struct bucket *b, const struct flow *f,
 						  __u64 hash, enum side side, __u64 *control)
 {
-	__u64 mask = PHASE_MASK | TAG_MASK | (side == SIDE_REAL ? METHOD_MASK : 0);
+	__u64 mask = PHASE_MASK | TAG_MASK | (side == SIDE_REAL ? METHOD_MASK | TEMPLATE : 0);
 	__u64 want = PHASE_LIVE | tag_of(hash) | (__u64)METHOD_MASQ << METHOD_SHIFT;
 
 	for (__u32 i = 0; i < WAYS; i++) {

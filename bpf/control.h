@@ -102,7 +102,8 @@ __attribute__((noinline)) int adopt(__u64 handle)
 	for (__u32 i = 0; i < ADOPT_TRIES; i++) {
 		__u64 word = READ_ONCE(t->word);
 
-		if (word >> HANDLE_GENERATION != expected)
+		if (word >> HANDLE_GENERATION != expected ||
+		    (word & CONTROLLED_MASK) == CONTROLLED_MASK)
 			return 0;
 		if (CAS(&t->word, word, word + ONE_CONTROLLED) != word)
 			continue;

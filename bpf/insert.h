@@ -7,8 +7,9 @@
  * came or went: engines/bpf/tables.py waits between its steps (tests/model proves it). The search
  * is not made again when the bucket's word is still what it was before find() searched: its version
  * says that nobody has inserted since. When no place is free the newcomer takes one: of an
- * expired connection, else of the oldest inactive, else of the oldest half-open one. Established
- * connections and templates are never evicted.
+ * expired connection, else of the oldest inactive, else of the oldest half-open one, which a
+ * template is too if its connections never came further and have gone. Established connections and
+ * their templates are never evicted.
  */
 #pragma once
 
@@ -56,8 +57,10 @@ static __always_inline __u64 worth(const struct settings *s, const struct connec
 	const __u32 half_open = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV | 1 << TCP_SYNACK;
 	__u32 idle = idle_for(now, control);
 
-	if (control & TEMPLATE) /* it may not be alone: the sweeper judges */
-		return 0;
+	if (control & TEMPLATE) /* as its connection was; but one that is not alone stays */
+		return control & ASSURED || (READ_ONCE(c->word) & CONTROLLED_MASK) ?
+			       0 :
+			       (__u64)EVICTED_HALF_OPEN << 32 | idle;
 	if (idle >= timeout_of(s, c, control))
 		return (__u64)EVICTED_EXPIRED << 32 | idle;
 	if (!(control & ACTIVE))
@@ -132,6 +135,8 @@ __attribute__((noinline)) int evict(const struct newcomer *n)
 	victim.slot = &b->slot[e.way & (WAYS - 1)];
 	victim.control = e.control;
 	victim.table = e.table;
+	if (e.control & TEMPLATE && !kept_alone(victim.slot, &victim.control))
+		return 0;
 	if (!release(s, &victim))
 		return 0;
 	if (e.most >> 32 == EVICTED_INACTIVE)

@@ -17,7 +17,7 @@ from onevip.engines.bpf.codec import packed
 from onevip.engines.bpf.filter import AddressFilter
 from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.maps import MappedArray
-from onevip.engines.bpf.shapes import TcpState
+from onevip.engines.bpf.shapes import Limits, TcpState
 from onevip.engines.bpf.tables import Step
 from onevip.model import (
     AddRealServer,
@@ -30,7 +30,7 @@ from onevip.model import (
     ServiceKey,
 )
 from packet.conftest import Directors
-from packet.inserting import CLOSING, ESTABLISHED, HALF_OPEN, TEMPLATE, Inserter
+from packet.inserting import ACTIVE, CLOSING, ESTABLISHED, HALF_OPEN, TEMPLATE, Inserter
 from packet.test_connections import from_client, from_real, known, syn, within
 from packet.test_stress import assert_counters_equal_contents, back_to_one_table, crowd
 from packet.wire import CLIENT, DROPPED, FOREVER, GATE, MASQ, REAL, VIP, Director, eth, ip4, tcp
@@ -178,16 +178,46 @@ def test_never_an_established_one(tc: Director, inserter: Inserter) -> None:
     assert_counters_equal_contents(tc)
 
 
-def test_nor_a_template(tc: Director, inserter: Inserter) -> None:
-    crowd(tc)
-    inserter.insert(23, client="10.9.0.0")
-    inserter.insert(1, client="10.9.0.0", first=23, bits=CLOSING)
+@contextmanager
+def a_template_among_them(tc: Director, *, state: int, under: int) -> Iterator[int]:
+    """Writes the map: one of 24 established connections looks like a template. Its slot."""
     used = tc._connections
-    slot = next(at for at in tc._live() if used.get(at, "control") & 15 << 4 == CLOSING & 15 << 4)
-    used.set(slot, "control", used.get(slot, "control") | TEMPLATE)
-    with tc.counted(table_full=1):
+    slot = next(at for at in tc._live() if at % Limits.WAYS)
+    control, word = used.get(slot, "control"), used.get(slot, "word")
+    used.set(slot, "word", under << 24 | 1000)
+    used.set(slot, "control", control & ~(15 << 4 | ACTIVE) | state << 4 | TEMPLATE)
+    real = used.get(slot, "real")
+    counts = tc.plane.real_counts
+    counts.set(real, "counts", counts.get(real, "counts") - (1 << 32))
+    counts.set(real, "persistent", 1)
+    yield slot
+    if used.get(slot, "control") & TEMPLATE:
+        used.set(slot, "word", word)
+        used.set(slot, "control", control)
+        counts.set(real, "counts", counts.get(real, "counts") + (1 << 32))
+        counts.set(real, "persistent", 0)
+
+
+@pytest.mark.parametrize(("state", "under"), [(1, 0), (0, 1), (1, 1)])
+def test_nor_a_template_that_is_meant(
+    tc: Director, inserter: Inserter, state: int, under: int
+) -> None:
+    """A connection of it was established, or is under it still."""
+    crowd(tc)
+    inserter.insert(24, client="10.9.0.0")
+    with a_template_among_them(tc, state=state, under=under), tc.counted(table_full=1):
         assert tc(syn()) == DROPPED
-    used.set(slot, "control", used.get(slot, "control") & ~TEMPLATE)
+
+
+def test_but_one_that_a_flood_left_behind(tc: Director, inserter: Inserter) -> None:
+    """Its only connection never came further than its SYN, and has gone."""
+    crowd(tc)
+    inserter.insert(24, client="10.9.0.0")
+    with a_template_among_them(tc, state=0, under=0):
+        with tc.counted(new_connections=1, gate=1, evicted_half_open=1):
+            assert arrives(tc) == "forwarded"
+        assert tc.counters().persistent == 0
+    assert_counters_equal_contents(tc)
 
 
 def test_a_flood_of_syns_leaves_the_established_alone(tc: Director, inserter: Inserter) -> None:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from onevip.config.place import Place
-from onevip.model.service import SCHEDULERS
+from onevip.model.service import LONGEST_TIMEOUT_S, SCHEDULERS
 
 T = TypeVar("T")
 Read = Callable[[str, Place], T]
@@ -23,8 +23,6 @@ Read = Callable[[str, Place], T]
 _QUOTED = re.compile(r'"(.*)"')
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _DOTTED_QUAD = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
-
-MAX_TIMEOUT_S = 31 * 24 * 3600  # ipvsadm's limit (spec ipvs §10.4)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -145,8 +143,8 @@ def persistent(value: str, place: Place) -> int:
     if digits is None:
         raise place.error("invalid persistent timeout")
     seconds = int(digits[0][:10])
-    if not 1 <= seconds <= MAX_TIMEOUT_S:
-        raise place.error("invalid persistent timeout", f"give 1 to {MAX_TIMEOUT_S} seconds")
+    if not 1 <= seconds <= LONGEST_TIMEOUT_S:
+        raise place.error("invalid persistent timeout", f"give 1 to {LONGEST_TIMEOUT_S} seconds")
     return seconds
 
 

@@ -28,6 +28,9 @@ SCHEDULERS = (
 )  # fmt: skip
 
 
+LONGEST_TIMEOUT_S = 31 * 24 * 3600  # the kernel's, of persistence and of --set
+
+
 class SchedulerFlag(enum.IntFlag):
     """What `-b` asks of a scheduler; the kernel's numbers (spec ipvs §0)."""
 
@@ -96,6 +99,10 @@ class ServiceOptions:
     persistent_s: int = 0
     netmask: IPv4Address | IPv6Address | None = None
     one_packet: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.persistent_s <= LONGEST_TIMEOUT_S:
+            raise ValueError(f"persistence of {self.persistent_s} s: 0..{LONGEST_TIMEOUT_S}")
 
     def network_of(self, client: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
         """The address that stands for the client's network in templates."""

@@ -12,9 +12,8 @@ from onevip.command.ipvsadm.popt import PoptError, Walk
 from onevip.command.ipvsadm.request import DEFAULT_SCHEDULER, REFUSED, Fault, Request, TryHelp
 from onevip.command.ipvsadm.words import COMMANDS, OPTIONS, find
 from onevip.model.scheduler_flags import SCHEDULER_FLAGS
-from onevip.model.service import ForwardingMethod, Protocol
+from onevip.model.service import LONGEST_TIMEOUT_S, ForwardingMethod, Protocol
 
-MAX_TIMEOUT_S = 31 * 24 * 3600
 DEFAULT_PERSISTENCE_S = 360  # of `-p` alone; the manual page says 300
 INT_MAX = 2**31 - 1
 
@@ -29,7 +28,7 @@ _NUMBERS = {
     "mcast-ttl": (1, 255, "illegal mcast-ttl specified"),
     "sync-maxlen": (1, 65535 - 20 - 8, "illegal sync-maxlen specified"),
     "fwmark-service": (1, 2**32 - 1, "invalid fwmark value `{}' specified"),
-    "persistent": (1, MAX_TIMEOUT_S, "invalid timeout value `{}' specified"),
+    "persistent": (1, LONGEST_TIMEOUT_S, "invalid timeout value `{}' specified"),
 }
 
 _PROTOCOLS = {
@@ -107,7 +106,7 @@ def _take_timeouts(request: Request, words: list[str]) -> list[str]:
     if len(words) < 3:
         raise Fault("--set option requires 3 timeout values")
     for timeout in words[:3]:
-        found = values.number(timeout, 0, MAX_TIMEOUT_S)
+        found = values.number(timeout, 0, LONGEST_TIMEOUT_S)
         if found is None:
             raise Fault(f"invalid timeout value `{timeout}' specified")
         request.timeouts_s += (found,)
