@@ -155,6 +155,25 @@ def test_a_server_comes_back_with_its_connections_and_counts(stage: Stage, how: 
     assert stage.totals("RS2:80") == totals
 
 
+@pytest.mark.parametrize("how", ["-d -t VIP:80 -r RS1:80", "-D -t VIP:80"])
+def test_replies_of_a_deleted_server_pass_and_are_not_counted(stage: Stage, how: str) -> None:
+    serve(stage, "RS1:80 -m")
+    stage.establish()
+    stage.server("PA")
+    totals = stage.totals()
+    stage(how)
+    for _ in range(3):
+        assert stage.server("PA").seen.source == "10.0.0.100"
+    is_new = how.startswith("-D")
+    if is_new:
+        stage("-A -t VIP:80 -s rr")
+    stage("-a -t VIP:80 -r RS1:80 -m")
+    assert stage.totals() == totals
+    assert stage.totals("VIP:80") == ((0, 0, 0, 0, 0) if is_new else totals)
+    stage.server("PA")
+    assert stage.totals()[2] == totals[2] + 1
+
+
 @pytest.mark.parametrize("how", ["-C", "-D -t VIP:80"])
 def test_a_rebuilt_table_finds_its_connections(stage: Stage, how: str) -> None:
     serve(stage, "RS1:80 -m", "RS2:80 -m", scheduler="wlc")

@@ -148,6 +148,7 @@ class Writer(Rows):
         self.plane.services.set(index, "list", 0)
         for member in members:
             self._leave(member.real)
+            self._begin_absence(member.real)
 
     def clear(self, change: Clear) -> None:
         for index in self.services():
@@ -180,6 +181,7 @@ class Writer(Rows):
         if slot is None:
             slot = self._new_slot(raw, real)
         else:
+            self._forget_absence(slot)
             self._move_totals(index, slot, -1)
         self.plane.reals.set(slot, "service", index)
         self.plane.reals.set(slot, "last_weight", real.weight)
@@ -235,6 +237,7 @@ class Writer(Rows):
         self._move_totals(index, slot, 1)
         self._leave(slot)
         self._end_estimate(index, slot)
+        self._begin_absence(slot)
 
     def _known_slot(self, listed: ServerList, key: RealServerKey, service: ServiceKey) -> int:
         slot = self._slot_of(listed, key)
@@ -290,6 +293,21 @@ class Writer(Rows):
         self.plane.real_counts.set(slot, "chunk", 0)
         self.plane.reals.set(slot, "left_at_ns", time.monotonic_ns())
         self.plane.reals.set(slot, "state", SlotState.SLOT_LEAVING)
+
+    def _begin_absence(self, slot: int) -> None:
+        """Note its totals, in its estimate: nobody looks there until it is back."""
+        now = self.plane.real_totals.total(slot)
+        self.plane.real_estimates.set_many(slot, "last.connections", now)
+
+    def _forget_absence(self, slot: int) -> None:
+        """The programs count replies of a deleted server, which IPVS does not (spec ipvs §7)."""
+        reals, now = self.plane.reals, self.plane.real_totals.total(slot)
+        for name, value in zip(TOTALS, now, strict=True):
+            meanwhile = value - self.plane.real_estimates.get(slot, f"last.{name}")
+            for since in ("base", "zero"):
+                field = f"{since}.{name}"
+                reals.set(slot, field, (reals.get(slot, field) + meanwhile) & U64)
+        self._begin_absence(slot)  # a writer that is killed now must not lead to this twice
 
     def _move_totals(self, index: int, slot: int, sign: int) -> None:
         """A server that leaves gives its totals to the service; a revived one takes them back."""
@@ -507,6 +525,7 @@ class Writer(Rows):
                 if index in named:  # else its service has gone, totals and all
                     self._move_totals(index, slot, 1)
                 self._leave(slot)
+                self._begin_absence(slot)
             elif reals.get(slot, "state") == SlotState.SLOT_LEAVING and slot in listed:
                 reals.set(slot, "state", SlotState.SLOT_USED)
         self.rebuild_filter()
