@@ -32,7 +32,10 @@ class WeightedRoundRobin(Scheduler[S]):
             self.bar = self.bar // self.divisor * self.divisor + 1
 
     def choose(self, servers: Sequence[S], request: Request) -> S | None:
-        """Gives up once everybody was asked for the lowest bar; only the bar has moved then."""
+        """Gives up once everybody was asked for the lowest bar.
+
+        It then goes on where that walk ended: at the list's head, or after `last` again.
+        """
         if not self.highest:
             return None
         start = 0 if self.last is None else servers.index(self.last) + 1
@@ -49,6 +52,7 @@ class WeightedRoundRobin(Scheduler[S]):
             if self.bar <= 0:
                 self.bar = self.highest
                 if was_lowest:
+                    self.last = None
                     return None
                 from_top = True
             # the first walk, from `start` on, was at the lowest bar: now the others
