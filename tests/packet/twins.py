@@ -36,7 +36,7 @@ from packet.wire import mac_of
 
 FIELDS = tuple(Counters.__dataclass_fields__)
 NO_RATES: dict[str, Any] = {name: 0 for name in FIELDS if name.endswith("_rate")}
-FORGOTTEN_AFTER_S = 60
+FORGOTTEN_AFTER_S = 120
 LEFT = {Verdict.ACCEPT: "left alone", Verdict.DROP: "dropped"}
 
 
@@ -84,7 +84,7 @@ class Twins:
 
     def is_half_forgotten(self, service: ServiceKey, real: RealServerKey) -> bool:
         """A deleted real server without connections: the programs forget it, and its totals, after
-        a minute, the kernel only after another one or two."""
+        two minutes, the kernel up to one later."""
         left = self._left(service, real)
         if left is None or left.is_named:
             return False
@@ -154,7 +154,8 @@ class Twins:
         self.tally[f"packets that were {decision.verdict.value}"] += 1
         for name, more in (self._lengths() - before).items():
             self.tally[name] += more
-        self._compare()
+        if decision.verdict is not Verdict.ACCEPT:  # else the next step tells what it has changed
+            self._compare()
 
     def wait(self, seconds: int) -> None:
         """Second by second, as the sweeper goes."""
