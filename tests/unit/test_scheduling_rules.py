@@ -207,7 +207,8 @@ def walked(
     """The kernel's walk with overloaded servers, place by place: chosen, its place, the bar.
 
     `at` is the place of the last chosen one, -1: the list's head. It gives up when everybody was
-    checked for weight 1: a whole walk at the lowest bar, or the two parts of one.
+    checked for weight 1: a whole walk at the lowest bar, or the two parts of one. The mark then
+    stays where the walk ended.
     """
     begin, place = at, at
     last_walk = from_top = False
@@ -222,7 +223,7 @@ def walked(
         if bar <= 0:
             bar = highest
             if last_walk or begin == -1:
-                return None, begin, bar
+                return None, -1, bar
             from_top = True
         last_walk = bar <= step
         if last_walk and from_top and begin != -1:
@@ -250,6 +251,17 @@ def test_wrr_gives_up_as_the_kernel_does(weights: list[int], rounds: list[set[in
         assert service.choose() == (chosen.name if chosen else "-")
         assert isinstance(service.scheduler, WeightedRoundRobin)
         assert service.scheduler.bar == bar
+
+
+def test_wrr_goes_on_at_the_head_when_nobody_was_free() -> None:
+    """As seen on Linux 6.12 with thresholds: B, both overloaded, refused, both free, B, A."""
+    servers = a, b = reals(1, 2)
+    service = Service("wrr", servers)
+    assert service.choose() == b.name
+    a.overloaded = b.overloaded = True
+    assert service.choose() == "-"
+    a.overloaded = b.overloaded = False
+    assert [service.choose(), service.choose()] == [b.name, a.name]
 
 
 # Least connections and their kin.
