@@ -123,6 +123,7 @@ CASES: tuple[Case, ...] = (
         for reals in (1, 10, 100, MOST)
     ),
     *(new(scheduler, MOST) for scheduler in ("lc", "sed", "nq")),
+    *(new(scheduler, TEN) for scheduler in ("fo", "ovf", "twos", "sh", "dh", "mh", "lblc")),
     busy("2 closes each", changes=2, goal=50.0),
     busy("closes everywhere", in_each_chunk=True),
     Case("table 50 % full, established", Road.ESTABLISHED, MANY, full=0.5),
