@@ -1,7 +1,8 @@
 # Bare `make` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
-STRESS := tests/packet/test_stress.py tests/packet/test_listing.py::test_no_mixture_is_read_in_a_storm \
+STRESS := tests/packet/test_stress.py tests/packet/test_stress_templates.py \
+	tests/packet/test_listing.py::test_no_mixture_is_read_in_a_storm \
 	tests/packet/test_many_servers.py tests/packet/test_killed_writer.py \
 	tests/packet/test_differential.py tests/model
 SHELL := /bin/bash

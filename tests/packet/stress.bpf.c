@@ -20,12 +20,12 @@ struct frame {
 } __attribute__((packed));
 
 struct plan {
-	__u32 clients; /* at most 2^14 */
+	__u32 clients; /* with the first at most 2^14 */
 	__u32 ports;
 	__u32 reals;
 	__u32 only_syn;
 	__u32 packets; /* made so far, by all CPUs, roughly */
-	__u32 reserved;
+	__u32 first;   /* of the clients */
 };
 
 MAP_ARRAY(plans, struct plan, 1, 0);
@@ -55,7 +55,7 @@ static __always_inline bool write_packet(void *data, void *end, struct plan *pla
 
 	if ((void *)(f + 1) > end || !plan->clients || !plan->ports || !plan->reals)
 		return false;
-	client = bpf_htonl(CLIENTS + (where & 0xffff) % plan->clients);
+	client = bpf_htonl(CLIENTS + plan->first + (where & 0xffff) % plan->clients);
 	port = bpf_htons(1024 + (where >> 16) % plan->ports);
 	flags = (is_reply ? REPLY_FLAGS : REQUEST_FLAGS) >> (dice >> 8 & 7) * 8;
 	if (plan->only_syn)

@@ -25,6 +25,7 @@ import pytest
 from onevip.engines.bpf import libbpf, shapes
 from onevip.engines.bpf.maps import MappedArray
 from onevip.engines.bpf.shapes import Limits
+from onevip.engines.bpf.slots import DISABLED, TEMPLATE
 from onevip.engines.bpf.tables import FIRST_SLOTS
 from onevip.model import (
     AddRealServer,
@@ -39,6 +40,7 @@ from onevip.model import (
     RealServerKey,
     ServiceKey,
 )
+from onevip.model.service import PLAIN
 from packet.conftest import Directors
 from packet.network import FRONT, real_address
 from packet.objects import compile_object
@@ -110,8 +112,9 @@ class Generator:
         self._context = bytearray(SKB_SIZE)
         struct.pack_into("=I", self._context, SKB_IFINDEX, socket.if_nametoindex("front"))
 
-    def plan(self, shape: Shape, *, only_syn: bool = False) -> None:
-        value = struct.pack("=6I", shape.clients, shape.ports, REALS, only_syn, 0, 0)
+    def plan(self, shape: Shape, *, only_syn: bool = False, first: int = 0) -> None:
+        """The packets of the next runs; `first`: the number of the first client."""
+        value = struct.pack("=6I", shape.clients, shape.ports, REALS, only_syn, 0, first)
         libbpf.map_update(self._object.maps["plans"], bytes(4), value)
 
     @property
@@ -157,6 +160,9 @@ def at_work(cpu: int, what: Callable[[], object]) -> Iterator[None]:
 class Edits:
     """A writer who cannot leave the table alone."""
 
+    options = PLAIN
+    schedulers: tuple[str, ...] = ("rr", "wrr", "lc", "wlc")
+
     def __init__(self, tc: Director) -> None:
         self._tc = tc
         self._dice = random.Random(1)
@@ -165,8 +171,7 @@ class Edits:
         ]
         self.done = self.turns = self.retired = 0
 
-    @staticmethod
-    def _real(number: int, weight: int = 1) -> RealServer:
+    def _real(self, number: int, weight: int = 1) -> RealServer:
         method = MASQ if number % 2 else GATE
         return RealServer(IPv4Address(real_address(10 + number)), 80, method, weight)
 
@@ -175,7 +180,7 @@ class Edits:
             self._rebuild(service)
 
     def _rebuild(self, service: ServiceKey) -> None:
-        self._tc.apply(AddService(service, "wlc"))
+        self._tc.apply(AddService(service, "wlc", self.options))
         self._tc.apply(*(AddRealServer(service, self._real(n)) for n in range(REALS)))
 
     def turn(self) -> None:
@@ -202,7 +207,8 @@ class Edits:
                 self._tc.apply(DeleteService(service))
                 self._rebuild(service)
             case 1 | 2 | 3:
-                changes = [EditService(service, self._dice.choice(["rr", "wrr", "lc", "wlc"]))]
+                scheduler = self._dice.choice(self.schedulers)
+                changes = [EditService(service, scheduler, self.options)]
             case 4 | 5 | 6 | 7 | 8:
                 self._tc.apply(DeleteRealServer(service, key))
                 changes = [AddRealServer(service, self._real(real, weight))]
@@ -237,6 +243,13 @@ def hash_of(keys: tuple[int, ...], client: bytes, port: int, protocol: int) -> i
     return h ^ h >> 32
 
 
+def template_hash(keys: tuple[int, ...], raw: bytes) -> int:
+    """connections.h's template_hash of a slot: of client network and service."""
+    port, protocol = int.from_bytes(raw[50:52], "little"), raw[52]
+    service = hash_of(keys, raw[32:48], port, protocol)
+    return hash_of(keys, raw[16:32], 0, protocol) ^ (service << 1 & U64)
+
+
 def choices(hashed: int, buckets: int) -> tuple[int, int, int]:
     """connections.h's bucket_index: home, and where else a connection may lie."""
     home = (hashed >> 32) * buckets >> 32
@@ -246,7 +259,7 @@ def choices(hashed: int, buckets: int) -> tuple[int, int, int]:
 
 @dataclass
 class Census:
-    """Everything that the table holds, read slot by slot."""
+    """Everything that the table holds, read slot by slot. A disabled template has no key."""
 
     keys: Counter[bytes]
     by_real: dict[int, list[int]]  # active, inactive
@@ -261,10 +274,16 @@ class Census:
         for number, table in enumerate(tc.plane.tables.open()):
             for slot, control in live_slots(table):
                 raw = table._map[slot * 64 : slot * 64 + 64]
-                found.keys[raw[16:56]] += 1
-                real = int.from_bytes(raw[56:60], "little")
-                found.by_real.setdefault(real, [0, 0])[0 if control & 4 else 1] += 1
-                hashed = hash_of(keys, raw[16:32], int.from_bytes(raw[48:50], "little"), raw[52])
+                if control & TEMPLATE:
+                    if not control & DISABLED:
+                        found.keys[raw[16:56]] += 1
+                    hashed = template_hash(keys, raw)
+                else:
+                    found.keys[raw[16:56]] += 1
+                    real = int.from_bytes(raw[56:60], "little")
+                    found.by_real.setdefault(real, [0, 0])[0 if control & 4 else 1] += 1
+                    port = int.from_bytes(raw[48:50], "little")
+                    hashed = hash_of(keys, raw[16:32], port, raw[52])
                 home, *others = choices(hashed, table.entries // Limits.WAYS)
                 is_away = bool(control & 8)
                 found.overflow[number, home] += is_away
