@@ -57,7 +57,9 @@ class Choices:
     def close(self) -> None:
         self._object.close()
 
-    def build(self, scheduler: str, weights: list[int]) -> None:
+    def build(
+        self, scheduler: str, weights: list[int], last_weights: list[int] | None = None
+    ) -> None:
         """A service whose list this is, head first; member i lies in slot i."""
         self.director.forget()
         self.director.add_service(scheduler)
@@ -67,7 +69,7 @@ class Choices:
             real = RealServer(IPv4Address(real_address(10 + slot)), 80, MASQ, weights[slot])
             assert writer._new_slot(service, real) == slot
             self.plane.reals.set(slot, "weight", weights[slot])
-            self.plane.reals.set(slot, "last_weight", weights[slot])
+            self.plane.reals.set(slot, "last_weight", (last_weights or weights)[slot])
             self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
         listed = ServerList(scheduler)
         for slot in reversed(range(len(weights))):
