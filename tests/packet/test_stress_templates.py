@@ -55,6 +55,7 @@ IS_TEMPLATE_WORD = 1 << 63
 PARTS = 6  # of the clients: one after the other
 ENOUGH = 10  # templates made at each door, and ended
 SHAPES = {
+    "few networks": Shape(64, 4),
     "crowded": Shape(320, 3, crowded=True),  # in 21 places for 20 networks, and evictions
     "flood": Shape(320, 1, crowded=True, only_syn=True),  # no template is assured: all may go
     "turning tables": Shape(64, 4, turning=True),
