@@ -265,7 +265,11 @@ static __always_inline long opened(const struct packet *p, const struct found *n
 	n->hash = nothing->hash;
 	n->word = nothing->word;
 	n->tables = nothing->tables;
-	prepare(p, service & 0xffff, n);
+	if (!prepare(p, service & 0xffff, n)) {
+		if (template)
+			leave(template);
+		return TABLE_BUSY;
+	}
 	if (service & IS_ONE_PACKET)
 		return pass_by(n);
 	inserted = insert_anyhow(n);
