@@ -60,7 +60,7 @@
 /* Which address of a connection the far end of a packet is compared with. */
 enum side { SIDE_VIP, SIDE_REAL };
 
-/* What find() found; or, when it found nothing, what create() goes on from. */
+/* What find() found; or, when it found nothing, what insert() goes on from. */
 struct found {
 	struct connection *slot;
 	__u64 control; /* as it was read */
