@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -308,6 +308,12 @@ class Director:
         """Of a real server; of the service for None."""
         key = None if address is None else RealServerKey(IPv4Address(address), port)
         return self.engine.snapshot(self.service).counters[self.service, key]
+
+    def totals(self) -> Counters:
+        """Without the rates, which the estimator moves on its own every two seconds."""
+        counters = self.counters()
+        rates = {field.name: 0 for field in fields(counters) if field.name.endswith("_rate")}
+        return replace(counters, **rates)
 
     def active_inactive(self, address: str = REAL, port: int = 80) -> tuple[int, int]:
         """ActiveConn and InActConn, as `ipvsadm -L` shows them."""
