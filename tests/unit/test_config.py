@@ -97,11 +97,13 @@ def test_the_walkthrough_means_what_it_says():
     first, second = service.real_servers
     assert first.real == RealServer(IPv4Address("10.20.0.11"), 80, ForwardingMethod.GATE, 2)
     assert first.check == Check(
-        CheckType.HTTP,
+        CheckType.NEGOTIATE,
         IPv4Address("10.20.0.11"),
         80,
         timeout_s=3,
         interval_s=1,
+        negotiate_timeout_s=3,
+        service="http",
         request="/.healthcheck.html",
         receive="OKAY",
     )
@@ -114,7 +116,7 @@ def test_defaults_are_those_of_ldirectord():
     (server,) = service.real_servers
     assert server.real == RealServer(IPv4Address("10.0.0.2"), 80, ForwardingMethod.GATE, 1)
     assert server.check == Check(
-        CheckType.HTTP, IPv4Address("10.0.0.2"), 80, timeout_s=30, interval_s=10
+        CheckType.NEGOTIATE, IPv4Address("10.0.0.2"), 80, timeout_s=5, interval_s=10, service="http"
     )
 
 
@@ -330,14 +332,20 @@ def test_a_checktype_finds_its_check():
     assert check("checktype=on").type is CheckType.ON
     assert check("checktype=off").type is CheckType.OFF
     assert check("checktype=negotiate ", "service=none").type is CheckType.ON
-    assert check("checktype=negotiate", "service=http").type is CheckType.HTTP
+    assert check("checktype=negotiate", "service=http").type is CheckType.NEGOTIATE
     assert check("service=https", "checktype=connect").type is CheckType.CONNECT
+
+
+def seconds(check: Check) -> float:
+    """The limit of its probes."""
+    negotiates = check.type is CheckType.NEGOTIATE
+    return check.negotiate_timeout_s if negotiates else check.timeout_s
 
 
 def test_timeouts_fall_back_as_in_ldirectord():
     def timeout(check: str, *lines: str, globally: str = "") -> float:
         text = f"{globally}\n" + section(f"checktype={check}", *lines)
-        return one(text).real_servers[0].check.timeout_s
+        return seconds(one(text).real_servers[0].check)
 
     assert timeout("connect") == 5
     assert timeout("negotiate") == 30
@@ -494,7 +502,7 @@ def test_a_service_by_mark(real, port):
 def test_a_real_server_of_a_mark_is_checked_at_the_port_of_its_service():
     configuration = read(section("service=http", virtual="7", real="10.0.0.2 gate"))
     check = configuration.services[0].real_servers[0].check
-    assert (check.port, check.type) == (80, CheckType.HTTP)
+    assert (check.port, check.type) == (80, CheckType.NEGOTIATE)
     assert configuration.warnings == ()
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from onevip.config import parse
 from onevip.daemon.director import Director
+from onevip.daemon.journal import Journal
 from onevip.daemon.ownership import AlreadyRunning, BelongsToAnother, Ownership
 from onevip.engines.memory import MemoryEngine
-from onevip.health import State, Verdict, initial, step
+from onevip.health import Probed, State, Verdict, initial, step
 from onevip.model import (
     AddService,
     Check,
@@ -67,7 +68,9 @@ class Desk:
         self.file = file
         self.ownership = Ownership(directory, file)
         self.ownership.acquire()
-        self.director = Director(self.engine, self.ownership, self.checks, self._wake)
+        self.director = Director(
+            self.engine, self.ownership, self.checks, self._wake, Journal().heard
+        )
 
     def _wake(self) -> None:
         self.wakes += 1
@@ -86,7 +89,7 @@ class Desk:
         (check,) = (c for c in self.checks.states if str(c.address) == address)
         before = self.checks.states[check]
         after = self.checks.states[check] = step(before, outcome, 1)
-        self.director.heard(check, before, after)
+        self.director.heard(Probed(check, check.service, outcome, before, after))
         if converge:
             self.director.converge()
 
@@ -357,7 +360,7 @@ def test_a_start_that_fails_leaves_the_table_as_it_was(desk):
                 super().apply([change])
 
     engine = FailsAtTheFallback()
-    director = Director(engine, desk.ownership, desk.checks, lambda: None)
+    director = Director(engine, desk.ownership, desk.checks, lambda: None, Journal().heard)
     with pytest.raises(DataplaneError):
         director.start(parse(CF, "lb.cf"))
     assert any(isinstance(change, AddService) for change in engine.applied)
@@ -387,7 +390,7 @@ def test_one_bad_service_does_not_hold_up_the_others(desk):
             return super().schedulers() - {"lc"}
 
     engine = HasNoLc()
-    director = Director(engine, desk.ownership, desk.checks, lambda: None)
+    director = Director(engine, desk.ownership, desk.checks, lambda: None, Journal().heard)
     director.start(parse("", "lb.cf"))
     bad = CF.replace(":80\n", ":70\n", 1) + "    scheduler=lc\n    service=none\n"
     director.use(parse(bad + CF.partition("1\n")[2], "lb.cf"))
@@ -401,7 +404,7 @@ def test_a_scheduler_that_the_engine_lacks_ends_the_start(desk):
         def schedulers(self):
             return frozenset()
 
-    director = Director(HasNothing(), desk.ownership, desk.checks, lambda: None)
+    director = Director(HasNothing(), desk.ownership, desk.checks, lambda: None, Journal().heard)
     with pytest.raises(UnknownScheduler):
         director.start(parse(CF, "lb.cf"))
 

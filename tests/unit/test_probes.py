@@ -13,7 +13,8 @@ import pytest
 
 from onevip.health.matcher import Matcher, TooSlow
 from onevip.health.prober import attempt, words
-from onevip.health.probes import probes
+from onevip.health.probes import PROBES
+from onevip.health.tools import Tools
 from onevip.model import Check, CheckType, Outcome
 
 LOCAL = IPv4Address("127.0.0.1")
@@ -21,7 +22,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def http(port: int, timeout_s: float = 5, **details: str) -> Check:
-    return Check(CheckType.HTTP, LOCAL, port, timeout_s, 1, **details)
+    return Check(CheckType.NEGOTIATE, LOCAL, port, 5, 1, timeout_s, "http", **details)
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +51,7 @@ async def serving(serve: Serve) -> AsyncIterator[int]:
 async def tried(check: Check) -> Outcome:
     matcher = Matcher(cpu_limit_s=0.2)
     try:
-        return await attempt(check, probes(matcher))
+        return await attempt(check, check.probes[-1], PROBES, Tools(matcher.search))
     finally:
         await matcher.close()
 
@@ -210,10 +211,10 @@ def test_connect_needs_no_answer():
 
 
 def test_a_probe_that_crashes_is_a_failed_outcome_and_a_logged_traceback(caplog):
-    async def crash(check: Check) -> Outcome:
+    async def crash(check: Check, tools: Tools) -> Outcome:
         raise ZeroDivisionError("planted")
 
-    found = asyncio.run(attempt(http(80), {CheckType.HTTP: crash}))
+    found = asyncio.run(attempt(http(80), "http", {"http": crash}, Tools(Matcher().search)))
     assert found == Outcome(False, "the probe crashed: ZeroDivisionError: planted")
     assert "ZeroDivisionError" in caplog.text
 
@@ -227,7 +228,7 @@ def stalling(stalls: int) -> tuple[Outcome, int]:
         real_time, stood_still_s = loop.time, 0.0
         loop.time = lambda: real_time() + stood_still_s
 
-        async def probe(check: Check) -> Outcome:
+        async def probe(check: Check, tools: Tools) -> Outcome:
             nonlocal probes_begun, stood_still_s
             probes_begun += 1
             if probes_begun <= stalls:
@@ -235,7 +236,7 @@ def stalling(stalls: int) -> tuple[Outcome, int]:
                 await asyncio.Event().wait()
             return Outcome(True, "connected")
 
-        return await attempt(http(80), {CheckType.HTTP: probe})
+        return await attempt(http(80), "http", {"http": probe}, Tools(Matcher().search))
 
     return asyncio.run(run()), probes_begun
 

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 
-from onevip.health import Checker, State, Verdict
+from onevip.health import Checker, Probed, Verdict
 from onevip.model import Check, CheckType, Outcome
 
 GOOD = Outcome(True, "status 200")
@@ -45,8 +45,8 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def check(number: int = 1, kind: CheckType = CheckType.HTTP, interval_s: float = 10) -> Check:
-    return Check(kind, IPv4Address(f"10.0.0.{number}"), 80, 3, interval_s)
+def check(number: int = 1, kind: CheckType = CheckType.NEGOTIATE, interval_s: float = 10) -> Check:
+    return Check(kind, IPv4Address(f"10.0.0.{number}"), 80, 3, interval_s, service="http")
 
 
 class Bench:
@@ -69,12 +69,12 @@ class Bench:
             chance=lambda: chance,
         )
 
-    async def _note_and_attempt(self, check: Check) -> Outcome:
+    async def _note_and_attempt(self, check: Check, probe: str) -> Outcome:
         self.begun.append((self.clock.now - 1000, check))
         return await self._attempt(check) if self._attempt else GOOD
 
-    def _report(self, check: Check, before: State, after: State) -> None:
-        self.heard.append((check, after.verdict))
+    def _report(self, probed: Probed) -> None:
+        self.heard.append((probed.check, probed.after.verdict))
 
     def run(self, story: Callable[[Bench], Awaitable[None]]) -> Bench:
         async def telling() -> None:

@@ -15,8 +15,10 @@ GOOD = Outcome(True, "status 200")
 BAD = Outcome(False, "connection refused")
 
 
-def check(kind: CheckType = CheckType.HTTP, failure_count: int = 1) -> Check:
-    return Check(kind, IPv4Address("10.0.0.2"), 80, 3, 1, failure_count=failure_count)
+def check(kind: CheckType = CheckType.NEGOTIATE, failure_count: int = 1) -> Check:
+    return Check(
+        kind, IPv4Address("10.0.0.2"), 80, 3, 1, service="http", failure_count=failure_count
+    )
 
 
 def after(*outcomes: Outcome, failure_count: int = 1) -> State:

@@ -35,7 +35,7 @@ def server(number: int, weight: int = 2) -> ConfiguredRealServer:
     address = IPv4Address(f"10.20.0.{10 + number}")
     return ConfiguredRealServer(
         RealServer(address, 80, ForwardingMethod.GATE, weight),
-        Check(CheckType.HTTP, address, 80, timeout_s=3, interval_s=1),
+        Check(CheckType.NEGOTIATE, address, 80, timeout_s=3, interval_s=1, service="http"),
     )
 
 

@@ -111,7 +111,7 @@ def _check_type(place: Place, key: ServiceKey, given: Given) -> tuple[CheckType,
         at = given.place(d.SERVICE) or place
         hint = "" if given.get(d.SERVICE) else f"it follows from port {key.port}; name another"
         raise at.not_yet(f"service '{service_name}' with checktype=negotiate", hint)
-    return (CheckType.HTTP if service_name == "http" else CheckType.ON), service_name
+    return (CheckType.NEGOTIATE if service_name == "http" else CheckType.ON), service_name
 
 
 def _check_port(key: ServiceKey, line: RealLine, given: Given, service_name: str) -> int:
@@ -138,11 +138,12 @@ def _check(
         interval_s=check_interval_s(given),
         failure_count=given.either(d.FAILURECOUNT) or 1,
     )
-    if check_type is not CheckType.HTTP:
+    if check_type is not CheckType.NEGOTIATE:
         return check
     return replace(
         check,
-        timeout_s=_timeout_s(
+        service="http",
+        negotiate_timeout_s=_timeout_s(
             given, d.NEGOTIATETIMEOUT, d.CHECKTIMEOUT, DEFAULT_NEGOTIATE_TIMEOUT_S
         ),
         request=line.request or given.get(d.REQUEST) or "/",

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from onevip.daemon import words
+from onevip import health
+from onevip.daemon.events import Event, Probed, Row, TableChanged, VerdictChanged
 from onevip.daemon.ownership import BelongsToAnother, Ownership
 from onevip.daemon.wanted import wanted
 from onevip.engines.base import Engine
-from onevip.health import State, Verdict
+from onevip.health import State
 from onevip.model import (
     AddRealServer,
     Change,
@@ -24,16 +25,13 @@ from onevip.model import (
     DeleteService,
     EditRealServer,
     OnevipError,
+    Phase,
     RealServer,
-    RealServerKey,
-    ServiceKey,
     Table,
     diff,
 )
 
 log = logging.getLogger(__name__)
-
-Row = tuple[ServiceKey, RealServerKey]
 
 
 class Checks(Protocol):
@@ -49,12 +47,19 @@ class Director:
     """The table's keeper. `wake` is called when `converge` has something to do."""
 
     def __init__(
-        self, engine: Engine, ownership: Ownership, checks: Checks, wake: Callable[[], None]
+        self,
+        engine: Engine,
+        ownership: Ownership,
+        checks: Checks,
+        wake: Callable[[], None],
+        tell: Callable[[Event], None],
     ) -> None:
         self._engine = engine
         self._ownership = ownership
         self._checks = checks
         self._wake = wake
+        self._tell = tell
+        self._phase = Phase.STARTING
         self._configuration = Configuration(file="", services=())
         self._news: dict[Check, State] = {}  # verdicts that the table does not show yet
         self._trouble = ""
@@ -87,16 +92,16 @@ class Director:
             raise ConfigError(configuration.file, 0, "is empty", hint)
         self._refuse_services_of_others(configuration)
         self._take(configuration)
+        self._phase = Phase.RELOADING
         self._wake()
 
-    def heard(self, check: Check, before: State, after: State) -> None:
+    def heard(self, probed: health.Probed) -> None:
         """An outcome came in."""
-        if after.verdict is not before.verdict:
-            self._news[check] = after
+        rows = tuple(self._users.get(probed.check, ()))
+        self._tell(Probed(probed, rows, self._configuration))
+        if probed.after.verdict is not probed.before.verdict:
+            self._news[probed.check] = probed.after
             self._wake()
-        elif after.failures and after.verdict is not Verdict.DOWN:
-            for service, real in self._users.get(check, ()):
-                log.info("%s", words.soft_failure(service, real, after))
 
     def converge(self) -> bool:
         """Make the table what it ought to be. False when it could not be: try again later."""
@@ -105,7 +110,7 @@ class Director:
             self._converge_once()
         except OnevipError as error:
             trouble = str(error)
-            self._tell_news_alone()
+            self._tell_verdicts(None, None)
         except Exception as error:
             # A bug must not end the daemon: traffic and the other services go on.
             log.exception("the table could not be changed")
@@ -119,6 +124,7 @@ class Director:
 
     def stop(self) -> bool:
         """Delete the services that want it (cleanstop), leave the others. True when done."""
+        self._phase = Phase.STOPPING
         left = [s.key for s in self._configuration.services if not s.cleanstop]
         try:
             actual = self._engine.read()
@@ -131,7 +137,7 @@ class Director:
             log.error("services are left in the table: %s", error)
             return False
         self._ownership.settle(left)
-        self._tell(changes, actual, told=set())
+        self._tell_changes(changes, actual, {})
         return True
 
     def _take(self, configuration: Configuration) -> None:
@@ -158,9 +164,10 @@ class Director:
                 raise
             # Again: then let one bad service not hold up the others.
             self._apply_service_by_service(want)
-        told = self._tell_news(actual, want)
-        self._tell(changes, actual, told)
+        verdicts_of = self._tell_verdicts(actual, want)
+        self._tell_changes(changes, actual, verdicts_of)
         self._ownership.settle(named)
+        self._phase = Phase.RUNNING
 
     def _apply_service_by_service(self, want: Table) -> None:
         errors: list[OnevipError] = []
@@ -191,35 +198,34 @@ class Director:
         except OnevipError as error:
             log.error("the table could not be put back as it was: %s", error)
 
-    def _tell_news(self, before: Table, after: Table) -> set[Row]:
-        """Log each new verdict with what it does to the weight; the rows that are told by this."""
-        told: set[Row] = set()
+    def _tell_verdicts(self, before: Table | None, after: Table | None) -> dict[Row, State]:
+        """Tell each new verdict with what it did to its rows; without tables: it did nothing yet.
+
+        The rows concerned, with their verdicts.
+        """
+        told: dict[Row, State] = {}
         for check, state in self._news.items():
-            for service, real in self._users[check]:
-                was, now = _row(before, service, real), _row(after, service, real)
-                log.info("%s", words.verdict(service, real, state, was, now))
-                told.add((service, real))
+            for row in self._users[check]:
+                was = _row(before, row) if before else None
+                now = _row(after, row) if after else None
+                self._tell(VerdictChanged(row, state, was, now, applied=after is not None))
+                told[row] = state
         self._news.clear()
         return told
 
-    def _tell_news_alone(self) -> None:
-        for check, state in self._news.items():
-            for service, real in self._users[check]:
-                log.info("%s", words.verdict_alone(service, real, state))
-        self._news.clear()
-
-    def _tell(self, changes: Iterable[Change], before: Table, told: set[Row]) -> None:
+    def _tell_changes(
+        self, changes: Iterable[Change], before: Table, verdicts: Mapping[Row, State]
+    ) -> None:
         for change in changes:
+            verdict = None
             if isinstance(change, AddRealServer | EditRealServer):
-                row = (change.service, change.real.key)
+                verdict = verdicts.get((change.service, change.real.key))
             elif isinstance(change, DeleteRealServer):
-                row = (change.service, change.real)
-            else:
-                row = None
-            if row not in told:
-                log.info("%s", words.change(change, before, self._configuration))
+                verdict = verdicts.get((change.service, change.real))
+            self._tell(TableChanged(change, before, self._phase, self._configuration, verdict))
 
 
-def _row(table: Table, service: ServiceKey, real: RealServerKey) -> RealServer | None:
+def _row(table: Table, row: Row) -> RealServer | None:
+    service, real = row
     found = table.get(service)
     return found.real_server(real) if found else None

@@ -10,22 +10,34 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from onevip.config import load
 from onevip.daemon.director import Director
+from onevip.daemon.events import (
+    Event,
+    FileChanged,
+    Listener,
+    NotReloaded,
+    Reloaded,
+    Started,
+    Stopped,
+    Stopping,
+)
+from onevip.daemon.journal import Journal
 from onevip.daemon.links import Links
 from onevip.daemon.ownership import Ownership
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.base import Engine
-from onevip.health import Checker, State
+from onevip.health import Checker, Probed
 from onevip.health.matcher import Matcher
 from onevip.health.prober import attempt
-from onevip.health.probes import probes
-from onevip.model import Check, Configuration, OnevipError, Table, words_of
+from onevip.health.probes import PROBES
+from onevip.health.tools import Tools
+from onevip.model import Configuration, OnevipError, Table, words_of
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +68,14 @@ async def run(
     on_tick: Callable[[], list[str] | None] = _nothing,
     surroundings: Surroundings = _no_warnings,
     load: Load = load,
+    listeners: Iterable[Listener] | None = None,
 ) -> int:
     """Keep the table of this engine as the file and the real servers' health want it.
 
     `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
     what they return is logged. An engine may have `adopt` (called first), `follow_interfaces`,
-    `upkeep` (each second) and `make_room` (ten times a second).
+    `upkeep` (each second) and `make_room` (ten times a second). `listeners` hear what happens;
+    by default only the log does, in onevip's own words.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -70,7 +84,15 @@ async def run(
         ownership.acquire()
     except OSError as error:
         raise OnevipError(f"{run_directory}: {words_of(error)}") from error
-    daemon = Daemon(file, engine, ownership, on_tick=on_tick, surroundings=surroundings, load=load)
+    daemon = Daemon(
+        file,
+        engine,
+        ownership,
+        on_tick=on_tick,
+        surroundings=surroundings,
+        load=load,
+        listeners=(Journal(),) if listeners is None else tuple(listeners),
+    )
     try:
         await daemon.start()
         await daemon.stopping.wait()
@@ -92,6 +114,7 @@ class Daemon:
         on_tick: Callable[[], list[str] | None],
         surroundings: Surroundings,
         load: Load,
+        listeners: tuple[Listener, ...],
     ) -> None:
         self.stopping = asyncio.Event()
         self._file = file
@@ -101,12 +124,14 @@ class Daemon:
         self._follow = _Guarded(_optional(engine, "follow_interfaces"))
         self._surroundings = surroundings
         self._load = load
+        self._listeners = listeners
         self._matcher = Matcher()
+        tools = Tools(self._matcher.search)
         self._checker = Checker(
-            partial(attempt, probes=probes(self._matcher)),
+            partial(attempt, probes=PROBES, tools=tools),
             self._heard,
         )
-        self._director = Director(engine, ownership, self._checker, self._wake)
+        self._director = Director(engine, ownership, self._checker, self._wake, self._tell)
         self._links = Links(self._follow)
         self._converging: asyncio.TimerHandle | None = None
         self._reload_wanted = asyncio.Event()
@@ -123,7 +148,7 @@ class Daemon:
         for line in _optional(self._engine, "adopt")() or ():
             log.info("%s", line)
         self._director.start(configuration)
-        log.info("started on %s: %s", self._file, _size(configuration))
+        self._tell(Started(configuration))
         self._links.start()
         self._follow()
         self._tasks = [
@@ -137,11 +162,18 @@ class Daemon:
     async def stop(self) -> int:
         """Orderly end; the exit status."""
         await self._end_tasks()
-        return 0 if self._director.stop() else 1
+        clean = self._director.stop()
+        self._tell(Stopped(self._director.configuration, clean))
+        return 0 if clean else 1
 
     async def close(self) -> None:
         """Let go of everything; the table is not touched."""
         await self._end_tasks()
+        for listener in self._listeners:
+            try:
+                await listener.close()
+            except Exception:
+                log.exception("%s could not be closed", listener)
         await self._matcher.close()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -158,15 +190,23 @@ class Daemon:
         await self._checker.stop()
 
     def _stop_once(self, number: signal.Signals) -> None:
-        log.info("stopping on SIG%s", signal.Signals(number).name.removeprefix("SIG"))
+        name = signal.Signals(number).name.removeprefix("SIG")
+        self._tell(Stopping(self._director.configuration, name))
         self.stopping.set()
         for again in (signal.SIGTERM, signal.SIGINT):
             # A second one ends the process at once, wherever it hangs.
             asyncio.get_running_loop().remove_signal_handler(again)
             signal.signal(again, signal.SIG_DFL)
 
-    def _heard(self, check: Check, before: State, after: State) -> None:
-        self._director.heard(check, before, after)
+    def _heard(self, probed: Probed) -> None:
+        self._director.heard(probed)
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            try:
+                listener.heard(event)
+            except Exception:
+                log.exception("%s could not take in %s", listener, type(event).__name__)
 
     def _wake(self, delay_s: float = GATHER_S) -> None:
         if self._converging is None and not self.stopping.is_set():
@@ -191,7 +231,7 @@ class Daemon:
         while True:
             await asyncio.sleep(self._director.configuration.check_interval_s)
             if self._director.configuration.autoreload and await watch.has_changed():
-                log.info("configuration file %s has changed on disk", self._file)
+                self._tell(FileChanged(self._director.configuration))
                 self._reload_wanted.set()
 
     async def _reload_when_wanted(self, watch: WatchFile) -> None:
@@ -199,16 +239,17 @@ class Daemon:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             watch.take()
+            former = self._director.configuration
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
                 configuration = await _in_thread(lambda: self._load(self._file))
                 self._director.use(configuration)
             except OnevipError as error:
-                log.error("not reloaded, the last good configuration stays in force: %s", error)
+                self._tell(NotReloaded(former, error))
             except Exception:
                 log.exception("not reloaded, the last good configuration stays in force")
             else:
-                log.info("reloaded %s: %s", self._file, _size(configuration))
+                self._tell(Reloaded(configuration, former))
                 self._converge()
                 await self._tell_warnings(configuration)
 
@@ -250,11 +291,6 @@ class _Guarded:
             if line not in self._said:
                 log.log(level, "%s", line)
         self._said = said
-
-
-def _size(configuration: Configuration) -> str:
-    real_servers = sum(len(service.real_servers) for service in configuration.services)
-    return f"{len(configuration.services)} virtual services, {real_servers} real servers"
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

@@ -3,7 +3,7 @@
 Knows checks only: nothing of services, weights or tables.
 """
 
-from onevip.health.checker import Checker
+from onevip.health.checker import Checker, Probed
 from onevip.health.verdict import State, Verdict, initial, step
 
-__all__ = ["Checker", "State", "Verdict", "initial", "step"]
+__all__ = ["Checker", "Probed", "State", "Verdict", "initial", "step"]

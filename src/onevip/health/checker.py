@@ -10,8 +10,9 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
-from onevip.health.verdict import SETTLED, State, initial, step
+from onevip.health.verdict import State, initial, step
 from onevip.model import Check, Outcome
 
 log = logging.getLogger(__name__)
@@ -19,9 +20,21 @@ log = logging.getLogger(__name__)
 #: First probes are spread so that about this many start in a second.
 FIRST_PROBES_PER_S = 1000
 
-Attempt = Callable[[Check], Awaitable[Outcome]]
-#: Check, state before, state after: called for every outcome.
-Report = Callable[[Check, State, State], None]
+#: Check, name of the probe to run → what it found.
+Attempt = Callable[[Check, str], Awaitable[Outcome]]
+#: Called for every outcome.
+Report = Callable[["Probed"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One outcome, and what it made of the check's state. `probe`: its name, see Check.probes."""
+
+    check: Check
+    probe: str
+    outcome: Outcome
+    before: State
+    after: State
 
 
 class Checker:
@@ -65,7 +78,7 @@ class Checker:
         spread_s = len(new) / FIRST_PROBES_PER_S
         for check in new:
             self._states[check] = initial(check, now)
-            if check.type not in SETTLED:
+            if check.probes:
                 delay_s = self._chance() * min(spread_s, check.interval_s)
                 self._tasks[check] = asyncio.create_task(self._probe_on_and_on(check, delay_s))
 
@@ -84,11 +97,12 @@ class Checker:
         while True:
             await self._sleep(delay_s)
             started = self._clock()
-            outcome = await self._attempt(check)
+            name = check.probes[-1]
+            outcome = await self._attempt(check, name)
             before = self._states[check]
             after = self._states[check] = step(before, outcome, self._clock())
             try:
-                self._report(check, before, after)
+                self._report(Probed(check, name, outcome, before, after))
             except Exception:
                 log.exception("the outcome of %s could not be reported", check)
             next_start = started + check.interval_s * part_of_interval

@@ -11,8 +11,8 @@ import logging
 import os
 from collections.abc import Mapping
 
-from onevip.health.probes import Probe
-from onevip.model import Check, CheckType, Outcome
+from onevip.health.tools import Probe, Tools
+from onevip.model import Check, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -33,27 +33,31 @@ _WORDS = {
 }
 
 
-async def attempt(check: Check, probes: Mapping[CheckType, Probe]) -> Outcome:
-    """Run the probe of this check once, for at most its `timeout_s`.
+async def attempt(check: Check, name: str, probes: Mapping[str, Probe], tools: Tools) -> Outcome:
+    """Run the probe of this name, one of `check.probes`, once, for at most its time limit.
 
     Twice when the first one timed out because this process stood still; else all servers that
     were being probed then would be down at once.
     """
-    limit = asyncio.timeout(check.timeout_s)
-    outcome = await _attempt(check, probes, limit)
+    probe = probes.get(name)
+    if probe is None:
+        return Outcome(False, f"service={name} cannot be checked by this version")
+    seconds = check.negotiate_timeout_s if name == check.service else check.timeout_s
+    limit = asyncio.timeout(seconds)
+    outcome = await _attempt(check, probe, tools, limit, seconds)
     if limit.expired() and _late_s(limit) > STOOD_STILL_S:
-        outcome = await _attempt(check, probes, asyncio.timeout(check.timeout_s))
+        outcome = await _attempt(check, probe, tools, asyncio.timeout(seconds), seconds)
     return outcome
 
 
 async def _attempt(
-    check: Check, probes: Mapping[CheckType, Probe], limit: asyncio.Timeout
+    check: Check, probe: Probe, tools: Tools, limit: asyncio.Timeout, seconds: float
 ) -> Outcome:
     try:
         async with limit:
-            outcome = await probes[check.type](check)
+            outcome = await probe(check, tools)
     except OSError as error:  # TimeoutError is one too
-        reason = f"timed out after {check.timeout_s:g} s" if limit.expired() else words(error)
+        reason = f"timed out after {seconds:g} s" if limit.expired() else words(error)
         return Outcome(False, reason)
     except Exception as error:
         # A bug of ours must not end the checks, nor leave the server up unchecked.

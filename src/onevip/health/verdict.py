@@ -19,39 +19,40 @@ class State:
     """What the outcomes of one check have led to so far."""
 
     failure_count: int  # consecutive failures before the verdict is down
+    rise_count: int = 1  # consecutive successes before one that is down is up
     verdict: Verdict = Verdict.UNPROVEN
     failures: int = 0  # consecutive ones, up to now
+    successes: int = 0  # likewise
     reason: str = "not checked yet"  # of the last outcome
     since_s: float = 0.0  # when the verdict last changed
 
 
-#: Checks that are never probed: their first verdict is their last.
-SETTLED = {
-    CheckType.ON: (Verdict.UP, "checktype is on"),
-    CheckType.OFF: (Verdict.DOWN, "checktype is off"),
-}
-
-
 def initial(check: Check, now: float) -> State:
     """The state before the first probe."""
-    state = State(check.failure_count, since_s=now)
-    if check.type not in SETTLED:
+    state = State(check.failure_count, check.rise_count, since_s=now)
+    if check.probes:
         return state
-    verdict, reason = SETTLED[check.type]
-    return replace(state, verdict=verdict, reason=reason)
+    if check.type is CheckType.OFF:
+        return replace(state, verdict=Verdict.DOWN, reason="checktype is off")
+    reason = "checktype is on" if check.type is CheckType.ON else "service is none"
+    return replace(state, verdict=Verdict.UP, reason=reason)
 
 
 def step(state: State, outcome: Outcome, now: float) -> State:
-    """One success makes up; `failure_count` failures in a row make down."""
+    """`failure_count` failures in a row make down, `rise_count` successes up; the first makes an
+    unproven one up at once."""
     if outcome.healthy:
-        verdict, failures = Verdict.UP, 0
+        failures, successes = 0, state.successes + 1
+        risen = state.verdict is not Verdict.DOWN or successes >= state.rise_count
+        verdict = Verdict.UP if risen else state.verdict
     else:
-        failures = state.failures + 1
+        failures, successes = state.failures + 1, 0
         verdict = Verdict.DOWN if failures >= state.failure_count else state.verdict
     return replace(
         state,
         verdict=verdict,
         failures=failures,
+        successes=successes,
         reason=outcome.reason,
         since_s=state.since_s if verdict is state.verdict else now,
     )

@@ -12,8 +12,14 @@ from onevip.model.changes import (
     Zero,
     diff,
 )
-from onevip.model.check import Check, CheckType, Outcome
-from onevip.model.configuration import Configuration, ConfiguredRealServer, ConfiguredService
+from onevip.model.check import Check, CheckPath, CheckType, Outcome, Tls, Verify
+from onevip.model.configuration import (
+    Configuration,
+    ConfiguredRealServer,
+    ConfiguredService,
+    MailAlert,
+    Phase,
+)
 from onevip.model.connection import Connection, ConnectionFilter, ConnectionKind
 from onevip.model.errors import (
     BadThresholds,
@@ -30,6 +36,7 @@ from onevip.model.errors import (
     UsageError,
     words_of,
 )
+from onevip.model.secret import Secret
 from onevip.model.service import (
     Counters,
     ForwardingMethod,
@@ -52,6 +59,7 @@ __all__ = [
     "BadThresholds",
     "Change",
     "Check",
+    "CheckPath",
     "CheckType",
     "Clear",
     "ConfigError",
@@ -69,25 +77,30 @@ __all__ = [
     "EditService",
     "ForwardingMethod",
     "HostError",
+    "MailAlert",
     "OnevipError",
     "Outcome",
+    "Phase",
     "Protocol",
     "RealServer",
     "RealServerExists",
     "RealServerKey",
     "SchedulerFlag",
+    "Secret",
     "ServiceExists",
     "ServiceKey",
     "ServiceOptions",
     "Table",
     "TableError",
     "Timeouts",
+    "Tls",
     "Tunable",
     "UnknownRealServer",
     "UnknownScheduler",
     "UnknownService",
     "UnknownTunable",
     "UsageError",
+    "Verify",
     "VirtualService",
     "Zero",
     "diff",

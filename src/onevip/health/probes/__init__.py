@@ -3,19 +3,13 @@ OSError: `prober.attempt` gives it both, and the words."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
-from onevip.health.matcher import Matcher
 from onevip.health.probes import http, tcp
-from onevip.model import Check, CheckType, Outcome
+from onevip.health.tools import Probe
 
-Probe = Callable[[Check], Awaitable[Outcome]]
-
-
-def probes(matcher: Matcher) -> Mapping[CheckType, Probe]:
-    """The probe of every type of check that is probed at all."""
-    return {
-        CheckType.HTTP: partial(http.probe, search=matcher.search),
-        CheckType.CONNECT: tcp.probe,
-    }
+#: By the names in `Check.probes`. A service that is not here cannot be checked: it counts as down.
+PROBES: Mapping[str, Probe] = {
+    "connect": tcp.probe,
+    "http": http.probe,
+}

@@ -6,16 +6,13 @@ Redirects are not followed: what another host answers says nothing about this re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import h11
 
 from onevip.health.matcher import TooSlow
+from onevip.health.tools import Search, Tools
 from onevip.model import Check, OnevipError, Outcome
-
-#: Pattern, body → whether it is found.
-Search = Callable[[str, bytes], Awaitable[bool]]
 
 MAX_BODY = 1 << 20  # what follows is neither read nor matched
 READ_SIZE = 1 << 14  # small, so that an answer in tiny chunks holds the loop only shortly
@@ -28,10 +25,10 @@ class Unhealthy(OnevipError):
     """Ends the attempt; its text is the reason."""
 
 
-async def probe(check: Check, search: Search) -> Outcome:
-    reader, writer = await asyncio.open_connection(str(check.address), check.port)
+async def probe(check: Check, tools: Tools) -> Outcome:
+    reader, writer = await tools.connect(check)
     try:
-        return await _ask(check, reader, writer, search)
+        return await _ask(check, reader, writer, tools.search)
     except h11.RemoteProtocolError as error:
         return Outcome(False, f"not a good HTTP answer: {error}")
     except Unhealthy as reason:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
+from onevip.health.tools import Tools
 from onevip.model import Check, Outcome
 
 
-async def probe(check: Check) -> Outcome:
-    _, writer = await asyncio.open_connection(str(check.address), check.port)
+async def probe(check: Check, tools: Tools) -> Outcome:
+    _, writer = await tools.connect(check)
     writer.transport.abort()
     return Outcome(True, "connected")
