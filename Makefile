@@ -56,6 +56,6 @@ lab-down: setup ## take it down again
 	@$(BIN)/onevip lab down
 
 clean: ## remove everything that was built or installed here
-	rm -rf .venv build dist src/onevip/engines/bpf/objects
+	rm -rf .venv .parts build dist src/onevip/engines/bpf/objects
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

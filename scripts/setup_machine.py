@@ -1,4 +1,5 @@
-"""Installs what onevip needs to be built and tried: apt packages that are missing, and .venv.
+"""Installs what onevip needs to be built and tried: apt packages that are missing, programs that
+only tests talk to (.parts) and .venv.
 
 Says what and how much before it installs. Runs on a bare Python 3, changes nothing when nothing is
 missing, and never starts, restarts or enables a service of the host.
@@ -14,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +45,11 @@ NEEDED = (
     ("/usr/include/stdlib.h", ("libc6-dev",)),
 )
 
+#: Packages of programs that only tests talk to. They are unpacked, not installed: no service of the
+#: host begins, now or at its next start, and none of them is replaced.
+PARTS = ("ldirectord", "nsd", "exim4-daemon-light", "nginx-light")
+PARTS_ROOT = ROOT / ".parts"
+
 ENVIRONMENT = {
     **os.environ,
     "LC_ALL": "C",
@@ -64,6 +71,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that clean-up runs
     try:
         install_packages(missing_packages())
+        unpack_parts()
         make_venv()
     except SetupError as error:
         print(f"make setup: {error}", file=sys.stderr)
@@ -156,6 +164,50 @@ def no_service_starts() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink(missing_ok=True)
+
+
+# .parts
+
+
+def unpack_parts() -> None:
+    """Unpack PARTS, and of what they depend on that which is not installed, below PARTS_ROOT."""
+    stamp = PARTS_ROOT / "onevip-setup.json"
+    wanted = json.dumps(PARTS)
+    with suppress(FileNotFoundError):
+        if stamp.read_text() == wanted:
+            return
+    if shutil.which("apt-get") is None:
+        print(f"no apt-get here: tests with {', '.join(PARTS)} will be skipped", flush=True)
+        return
+    packages = sorted({*PARTS, *not_installed(PARTS)})
+    shutil.rmtree(PARTS_ROOT, ignore_errors=True)
+    PARTS_ROOT.mkdir()
+    with tempfile.TemporaryDirectory() as directory:
+        fetched = subprocess.run(
+            [*APT, "-o", "APT::Sandbox::User=root", "download", *packages],
+            env=ENVIRONMENT, cwd=directory, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if fetched.returncode:
+            last = fetched.stderr.strip().splitlines() or ["no reason given"]
+            raise SetupError(f"apt could not fetch {' '.join(packages)}: {last[-1]}")
+        archives = sorted(Path(directory).glob("*.deb"))
+        size = sum(archive.stat().st_size for archive in archives)
+        print(f"parts: {len(archives)} packages, {size / 1e6:.1f} MB, unpacked into .parts")
+        for archive in archives:
+            subprocess.run(["dpkg", "-x", str(archive), str(PARTS_ROOT)], check=True)
+    stamp.write_text(wanted)
+
+
+def not_installed(packages: tuple[str, ...]) -> list[str]:
+    """What apt would install for these, without their recommendations."""
+    plan = subprocess.run(
+        [*APT, "install", "--no-install-recommends", "-s", *packages],
+        env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if plan.returncode:
+        last = plan.stderr.strip().splitlines() or ["no reason given"]
+        raise SetupError(f"apt cannot tell what {' '.join(packages)} need: {last[-1]}")
+    return re.findall(r"(?m)^Inst (\S+)", plan.stdout)
 
 
 # .venv
