@@ -39,11 +39,15 @@ def opened(path: str | Path) -> Opened:
                     "it names programs that root runs, so only root may be able to change it",
                     ours=True,
                 )
-            # As bytes: universal newlines would hide a carriage return, which ldirectord sees.
-            text = stream.read().decode("utf-8", "surrogateescape")
+            text = decoded(stream.read())
     except OSError as error:
         raise ConfigError(file, 0, f"cannot be read: {error.strerror}") from error
     return Opened(text, bool(found.st_mode & stat.S_IROTH))
+
+
+def decoded(content: bytes) -> str:
+    """Not in text mode: that would hide a carriage return, which ldirectord sees."""
+    return content.decode("utf-8", "surrogateescape")
 
 
 def why_unsafe(path: str, found: os.stat_result) -> str:
