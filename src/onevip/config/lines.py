@@ -64,7 +64,9 @@ def hidden(raw: str) -> str:
     match = _NAMED.match(raw)
     if match is None:
         return raw
-    is_secret = _SECRET.search(match[2]) or get_close_matches(match[2], ("passwd", "secret"))
+    is_secret = _SECRET.search(match[2]) or get_close_matches(
+        match[2], ("passwd", "secret"), cutoff=0.8
+    )
     return match[1] + HIDDEN if is_secret else raw
 
 
