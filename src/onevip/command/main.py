@@ -23,6 +23,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
+    "check": Command("onevip.command.check", "main", "say what is wrong with a configuration"),
+    "plan": Command("onevip.command.plan", "main", "show what a configuration would change"),
     "ipvsadm": Command("onevip.command.ipvsadm", "main", "show and edit the table, as ipvsadm"),
     "connections": Command("onevip.command.connections", "main", "show who is connected to what"),
     "sysctl": Command("onevip.command.sysctl", "main", "show and set tunables, as sysctl"),

@@ -1,6 +1,9 @@
-"""ldirectord.cf text in, a `Configuration` out; errors carry file and line. Never checks servers,
-never touches a table."""
+"""ldirectord.cf text in, a `Configuration` out; errors carry file, line and column. Never checks
+servers, never touches a table."""
 
-from onevip.config.parser import load, parse
+from onevip.config.parser import load, parse, read, read_file
+from onevip.config.reading import Reading
+from onevip.config.wording import as_ldirectord
+from onevip.config.world import World
 
-__all__ = ["load", "parse"]
+__all__ = ["Reading", "World", "as_ldirectord", "load", "parse", "read", "read_file"]

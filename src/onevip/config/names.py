@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-#: Host name or dotted quad → its first IPv4 address, None when it has none.
-Resolve = Callable[[str], IPv4Address | None]
+Address = IPv4Address | IPv6Address
+#: Host name or address, and IP version → its first address of that version, None when it has none.
+Resolve = Callable[[str, int], Address | None]
 #: Service name and protocol ("tcp", "udp", None: any) → port, None when unknown.
 PortOf = Callable[[str, str | None], int | None]
 
@@ -34,25 +35,24 @@ SERVICE_OF_PORT = {
     5432: "pgsql",
 }
 PORT_OF_SERVICE = {service: port for port, service in SERVICE_OF_PORT.items()}
-
-SERVICES = ("http", "none")
-SERVICES_NOT_YET = (*sorted({*PORT_OF_SERVICE, "simpletcp"} - set(SERVICES)),)
+SERVICES = (*PORT_OF_SERVICE, "simpletcp", "none")
 
 
-def resolve(host: str) -> IPv4Address | None:
-    """The first IPv4 address that the system knows for this host. Blocks on DNS."""
+def resolve(host: str, version: int) -> Address | None:
+    """The first address of that version that the system knows for this host. Blocks on DNS."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
     try:
-        found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return None
-    return IPv4Address(found[0][4][0])
+    return ip_address(str(found[0][4][0]).partition("%")[0])
 
 
 def port_of(name: str, protocol: str | None) -> int | None:
     """The port of a service name in /etc/services."""
     try:
         return socket.getservbyname(name, protocol) if protocol else socket.getservbyname(name)
-    except OSError:
+    except (OSError, UnicodeError):
         return None
 
 

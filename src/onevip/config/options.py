@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 from onevip.config import directives as d
-from onevip.config.directives import Given
+from onevip.config.given import Given
+from onevip.config.names import Address
 from onevip.config.values import did_you_mean
 from onevip.model import Protocol, SchedulerFlag, ServiceKey, ServiceOptions
 from onevip.model.scheduler_flags import SCHEDULER_FLAGS
-
-_EVERY_BIT = IPv4Address("255.255.255.255")
 
 
 def options(key: ServiceKey, scheduler: str, given: Given) -> ServiceOptions:
@@ -30,21 +27,23 @@ def _flags(scheduler: str, given: Given) -> SchedulerFlag:
     for name in filter(None, (given.get(d.SCHEDFLAGS) or "").split(",")):
         if name not in SCHEDULER_FLAGS:
             hint = did_you_mean(name, SCHEDULER_FLAGS) or f"known are {', '.join(SCHEDULER_FLAGS)}"
-            raise place.error(f'unknown scheduler flag "{name}"', hint)
+            raise place.refusal(f'unknown scheduler flag "{name}"', hint, at=name)
         flag, only = SCHEDULER_FLAGS[name]
         if only not in ("", scheduler):
-            raise place.error(f"scheduler flag {name} is for scheduler={only}, not for {scheduler}")
+            raise place.refusal(
+                f"scheduler flag {name} is for scheduler={only}, not for {scheduler}", at=name
+            )
         flags |= flag
     return flags
 
 
-def _netmask(given: Given) -> IPv4Address | None:
+def _netmask(given: Given) -> Address | None:
     place = given.place(d.NETMASK)
     if place is not None and not given.get(d.PERSISTENT):
         place.warn("netmask means nothing without persistent and is ignored")
         return None
     netmask = given.get(d.NETMASK)
-    return None if netmask == _EVERY_BIT else netmask
+    return None if netmask is None or int(netmask) == 2**netmask.max_prefixlen - 1 else netmask
 
 
 def _is_one_packet(key: ServiceKey, given: Given) -> bool:

@@ -4,12 +4,14 @@ about the service in which the line stands."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
-from onevip.config.names import to_port
+from onevip.config.names import Address, to_port
 from onevip.config.place import Place
-from onevip.config.values import checked_regex, with_slash
+from onevip.config.readers import checked_regex, with_slash
+from onevip.config.values import did_you_mean
 from onevip.model import ForwardingMethod
 
 METHODS = {
@@ -23,20 +25,25 @@ MAX_WEIGHT = 65535  # ipvsadm's limit (spec ipvs §4.0)
 MAX_THRESHOLD = 2**31 - 1
 MAX_RANGE = 65536
 
-_HOST = r"[A-Za-z0-9_.+-]+"
 # Not anchored: ldirectord takes the first thing in the line that fits.
-_REAL = re.compile(rf"({_HOST})(?:->({_HOST}))?(?::({_HOST}))?\s+(.*)")
-_REQUEST_RECEIVE = re.compile(r'\s*"(.*)"[, ]\s*"(.*)"(.*)')
-_FALLBACK = re.compile(rf"({_HOST})(?::({_HOST}))?(?:\s+(.*))?$")
+_HOST = r"[A-Za-z0-9.-]+|\[[0-9A-fa-f:]+\]"  # A-f: sic, it lets brackets in
+_PORT = r"[A-Za-z0-9_-]+"
+_REAL = re.compile(rf"({_HOST})(?:->({_HOST}))?(?::({_PORT}))?\s+(.*)", re.ASCII)
+_METHOD = re.compile(r"([A-Za-z0-9_]+)(.*)")
+_WEIGHT = re.compile(r"\s+([0-9]+)(.*)", re.ASCII)
+_REQUEST_RECEIVE = re.compile(r'\s+"(.*)"[, ]\s*"(.*)"(.*)', re.ASCII)
+_FALLBACK = re.compile(r"(\S+)(?:\s+(\S+))?\s*$", re.ASCII)
+_FALLBACK_PORT = re.compile(rf":({_PORT})$")
 
 
 @dataclass(frozen=True, slots=True)
 class RealLine:
-    """A `real=` line: one real server, or a range of them."""
+    """A `real=` line: one real server, or a range of them. Port 0: none was given."""
 
     place: Place
-    addresses: tuple[IPv4Address, ...]
-    port: int | None
+    addresses: tuple[Address, ...]
+    host: str  # as written, "" when that is an address or a range
+    port: int
     method: ForwardingMethod
     weight: int
     request: str | None
@@ -47,141 +54,188 @@ class RealLine:
 
 @dataclass(frozen=True, slots=True)
 class FallbackLine:
-    """A `fallback=` line; its port may differ by protocol when it is a name."""
+    """A `fallback=` line. Its host and port are looked up when the protocol is known."""
 
     place: Place
-    address: IPv4Address
-    port_text: str | None
+    host: str
+    port_text: str
     method: ForwardingMethod
 
-    def port(self, protocol: str) -> int | None:
-        """The port written, None when none is. Raises ConfigError when it has no number."""
-        if self.port_text is None:
-            return None
-        port = to_port(self.port_text, protocol, self.place.source.port_of)
+    def address(self, version: int) -> Address:
+        """Raises ConfigError when the host has none of this IP version."""
+        address = _resolved(self.host, version, self.place)
+        if address is None:
+            raise self.place.error(
+                f"invalid IPv{version} address or could not resolve for fallback server: "
+                f"{self.host}",
+                at=self.host,
+            )
+        return address
+
+    def port(self, protocol: str) -> int:
+        """The port written, 0 when none is. Raises ConfigError when it has no number."""
+        if self.port_text in ("", "0"):
+            return 0
+        port = to_port(self.port_text, protocol, self.place.source.world.port_of)
         if port is None:
-            raise self.place.error("invalid port for fallback server")
+            raise self.place.error("invalid port for fallback server", at=self.port_text)
         return port
 
 
 def real(value: str, place: Place) -> RealLine:
     """`<host>[-><host>][:<port>] <gate|masq|ipip> [weight] ["request", "receive"] [l:n] [u:n]`."""
-    if re.match(r"\s*\[", value):
-        raise place.not_yet("an IPv6 real server")
     match = _REAL.search(value)
     if match is None:
-        raise place.error(_WRONG_FORMAT)
+        hint = "it is followed by gate, masq or ipip, as in real=192.0.2.1:80 gate"
+        raise place.error(_WRONG_FORMAT, hint)
     first, last, port_text, rest = match.groups()
-    addresses = _addresses(first, last, place)
-    port = None
-    if port_text is not None:
-        port = to_port(port_text, None, place.source.port_of)
-        if port is None:
-            raise place.error(
-                f"invalid port ({port_text}) for real server (could not resolve port)"
-            )
+    if match.start() > 0:
+        place.warn(
+            f"'{value[: match.start()]}' before {match[0].split()[0]} means nothing and is ignored"
+        )
+    start = _address(first, place, "host")
+    port = to_port(port_text or "0", None, place.source.world.port_of)
+    if port is None:
+        raise place.error(
+            f"invalid port ({port_text}) for real server (could not resolve port)", at=port_text
+        )
+    addresses = (start,) if last is None else _range(start, last, place)
     method, rest = _method(rest, place)
     weight, rest = _weight(rest, place)
     request, receive, rest = _request_receive(rest, place)
     lower, rest = _threshold("l", rest, place)
     upper, rest = _threshold("u", rest, place)
-    if rest.strip():
-        raise place.error(f'Invalid real server line, around "{rest}"')
+    if rest.strip(" \t\n\r\f\v"):
+        raise place.error(f'Invalid real server line, around "{rest}"', at=rest.strip())
     if lower > upper:
-        raise place.error(
+        raise place.refusal(
             f"lower threshold l:{lower} is above the upper one, u:{upper}",
             "l: stands before u:, without quotes",
+            at=f"l:{lower}",
         )
-    return RealLine(place, addresses, port or None, method, weight, request, receive, upper, lower)
+    if receive is not None:
+        checked_regex(receive, place)
+    host = first if last is None and not _is_address(first) else ""
+    return RealLine(place, addresses, host, port, method, weight, request, receive, upper, lower)
 
 
 def fallback(value: str, place: Place) -> FallbackLine:
     """`<host>[:<port>] [gate|masq|ipip]`."""
-    match = _FALLBACK.match(value)
-    host, port_text, method = match.groups() if match else (value, None, None)
-    address = place.source.resolve(host) if match else None
+    match = _FALLBACK.search(value)
+    endpoint, method = (match[1], match[2]) if match else (value, None)
+    port = _FALLBACK_PORT.search(endpoint)
+    host = endpoint[: port.start()] if port else endpoint
+    if method and method not in METHODS:
+        raise place.error(_METHOD_ERROR, did_you_mean(method.lower(), METHODS), at=method)
+    return FallbackLine(place, host, port[1] if port else "", METHODS[method or "gate"])
+
+
+def global_fallback(version: int) -> Callable[[str, Place], FallbackLine]:
+    """The same as a global line, which is for services of both protocols: both know its port."""
+
+    def read(value: str, place: Place) -> FallbackLine:
+        line = fallback(value, place)
+        line.address(version)
+        for protocol in ("tcp", "udp"):
+            line.port(protocol)
+        return line
+
+    return read
+
+
+def _resolved(host: str, version: int, place: Place) -> Address | None:
+    bracketed = re.search(r"\[(.*)\]", host)
+    return place.source.world.resolve(bracketed[1] if bracketed else host, version)
+
+
+def _address(host: str, place: Place, what: str) -> Address:
+    address = _resolved(host, place.version, place)
     if address is None:
-        raise place.error(f"invalid IPv4 address or could not resolve for fallback server: {host}")
-    if method and method.strip() not in METHODS:
-        raise place.error(_METHOD_ERROR)
-    line = FallbackLine(place, address, port_text, METHODS[method.strip() if method else "gate"])
-    if port_text and all(
-        to_port(port_text, protocol, place.source.port_of) is None for protocol in ("tcp", "udp")
-    ):
-        raise place.error("invalid port for fallback server")
-    return line
+        raise place.error(
+            f"invalid address ({host}) for real server (could not resolve {what})", at=host
+        )
+    return address
 
 
-def _addresses(first: str, last: str | None, place: Place) -> tuple[IPv4Address, ...]:
-    start = place.source.resolve(first)
-    if start is None:
-        raise place.error(f"invalid address ({first}) for real server (could not resolve host)")
-    if last is None:
-        return (start,)
-    end = place.source.resolve(last)
-    if end is None:
-        raise place.error(f"invalid address ({last}) for real server (could not resolve end host)")
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _range(start: Address, last: str, place: Place) -> tuple[Address, ...]:
+    end = _address(last, place, "end host")
+    if isinstance(start, IPv4Address) and isinstance(end, IPv4Address):
+        return tuple(_each(start, end, place))
+    raise place.error("Address range for IPv6 is not supported yet", at="->")
+
+
+def _each(start: IPv4Address, end: IPv4Address, place: Place) -> Iterator[IPv4Address]:
     if end < start:
         raise place.error(
-            f"Invalid Range: {first}-{last}: "
+            f"Invalid Range: {start}-{end}: "
             "First value must be greater than or equal to the second value"  # sic
         )
     if int(end) - int(start) >= MAX_RANGE:
-        raise place.error(f"the range {first}->{last} holds more than {MAX_RANGE} addresses")
-    return tuple(IPv4Address(n) for n in range(int(start), int(end) + 1))
+        raise place.refusal(f"the range {start}->{end} holds more than {MAX_RANGE} addresses")
+    return (IPv4Address(number) for number in range(int(start), int(end) + 1))
 
 
 def _method(rest: str, place: Place) -> tuple[ForwardingMethod, str]:
-    word = re.match(r"[A-Za-z0-9_]*", rest)
-    name = word[0] if word else ""
+    """The first word after the address."""
+    word = _METHOD.search(rest)
+    name, after = (word[1], word[2]) if word else ("", "")
     if name not in METHODS:
         hint = f'"{name.lower()}" is written in lower case' if name.lower() in METHODS else ""
-        raise place.error(_METHOD_ERROR, hint)
-    return METHODS[name], rest[len(name) :]
+        raise place.error(_METHOD_ERROR, hint or did_you_mean(name, METHODS), at=name)
+    return METHODS[name], after
 
 
 def _weight(rest: str, place: Place) -> tuple[int, str]:
     """The first blank followed by digits, wherever it stands; what is before it is dropped."""
-    match = re.search(r"\s([0-9]+)", rest)
+    match = _WEIGHT.search(rest)
     if match is None:
         return 1, rest
-    dropped = rest[: match.start()].strip()
-    if dropped:
-        place.warn(f"'{dropped}' before the weight {match[1]} means nothing and is ignored")
+    _tell_dropped(rest[: match.start()], f"the weight {match[1]}", place)
     weight = int(match[1][:10])
     if weight > MAX_WEIGHT:
-        raise place.error(f"weight {match[1]} is more than {MAX_WEIGHT}")
-    return weight, rest[match.end() :]
+        raise place.refusal(f"weight {match[1]} is more than {MAX_WEIGHT}", at=match[1])
+    return weight, match[2]
 
 
 def _threshold(letter: str, rest: str, place: Place) -> tuple[int, str]:
     """The first `l:5` (or u:); what is before it is dropped, so `u:9 l:5` loses its u:."""
-    match = re.search(rf"\s{letter}:([0-9]+)", rest)
+    match = re.search(rf"\s{letter}:([0-9]+)", rest, re.ASCII)
     if match is None:
         return 0, rest
-    dropped = rest[: match.start()].strip()
-    if dropped:
-        place.warn(f"'{dropped}' before {match[0].strip()} means nothing and is ignored")
+    _tell_dropped(rest[: match.start()], match[0].strip(), place)
     threshold = int(match[1][:11])
     if threshold > MAX_THRESHOLD:
-        raise place.error(f"threshold {match[0].strip()} is more than {MAX_THRESHOLD}")
+        raise place.refusal(
+            f"threshold {match[0].strip()} is more than {MAX_THRESHOLD}", at=match[1]
+        )
     return threshold, rest[match.end() :]
 
 
 def _request_receive(rest: str, place: Place) -> tuple[str | None, str | None, str]:
-    match = _REQUEST_RECEIVE.match(rest)
+    match = _REQUEST_RECEIVE.search(rest)
     if match is None:
         return None, None, rest
-    request, receive, rest = match.groups()
+    request, receive, after = match.groups()
+    _tell_dropped(rest[: match.start()], f'"{request}"', place)
     if re.match(r"[lu]:[0-9]", request):
         place.warn(
             f'"{request}" "{receive}" is a request and an answer, not a pair of thresholds: '
-            "thresholds stand without quotes"
+            "thresholds stand without quotes",
+            at=f'"{request}"',
         )
-    if re.match(r"https?://", request):
-        raise place.not_yet("a request that is a whole URL")
-    return (
-        with_slash(request) if request else None,
-        checked_regex(receive, place) if receive else None,
-        rest,
-    )
+    return with_slash(request), receive, after
+
+
+def _tell_dropped(text: str, before: str, place: Place) -> None:
+    if text.strip():
+        place.warn(
+            f"'{text.strip()}' before {before} means nothing and is ignored", at=text.strip()
+        )

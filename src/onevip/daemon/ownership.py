@@ -80,6 +80,10 @@ class Ownership:
                     found |= _read(path)
         return found
 
+    def remembered(self) -> frozenset[ServiceKey]:
+        """The services of this file's daemon, whether it runs or not: for who only looks."""
+        return frozenset(_read(self._list))
+
     def claim(self, named: Iterable[ServiceKey]) -> None:
         """Before a change: what is named is ours from now on, beside what was."""
         self._keep(self.services | frozenset(named))

@@ -13,15 +13,33 @@ class ConfigError(OnevipError):
     """A configuration file that cannot be used: which file, which line, why.
 
     `message` is ldirectord's own wording where it has one; `hint` is what onevip adds to it.
+    `column` counts characters from 1, 0: not known; `text` is what stands there and is wrong.
+    `verbatim`: ldirectord's words where they hold line ends, else "". `ours`: ldirectord would
+    have accepted it, and failed later.
     """
 
-    def __init__(self, file: str, line: int, message: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        file: str,
+        line: int,
+        message: str,
+        hint: str = "",
+        *,
+        column: int = 0,
+        text: str = "",
+        verbatim: str = "",
+        ours: bool = False,
+    ) -> None:
         place = f"{file}:{line}" if line else file  # 0: the file as a whole
         super().__init__(f"{place}: {message}" + (f"; {hint}" if hint else ""))
         self.file = file
         self.line = line
         self.message = message
         self.hint = hint
+        self.column = column
+        self.text = text
+        self.verbatim = verbatim
+        self.ours = ours
 
 
 class DataplaneError(OnevipError):

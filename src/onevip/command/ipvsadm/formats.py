@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from onevip.model.scheduler_flags import words_of_flags
@@ -52,8 +53,13 @@ def _service(name: str, service: VirtualService, _counters: Counters, _number: N
         text += f" ({','.join(words_of_flags(service.scheduler, options.flags))})"
     if options.persistent_s:
         text += f" persistent {options.persistent_s}"
-        text += f" mask {options.netmask}" if options.netmask is not None else ""
+        text += f" mask {_mask(options.netmask)}" if options.netmask is not None else ""
     return f"{text} ops" if options.one_packet else text
+
+
+def _mask(netmask: IPv4Address | IPv6Address) -> str:
+    """`255.255.255.0`; of IPv6 the length of the prefix."""
+    return str(netmask if netmask.version == 4 else int(netmask).bit_count())
 
 
 def _totals(counters: Counters, number: Number) -> str:
