@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
+from itertools import pairwise
+from statistics import mean
 
 from onevip.health import Checker, Probed, Verdict
 from onevip.model import Check, CheckType, Outcome
@@ -55,10 +59,11 @@ class Bench:
     def __init__(
         self,
         attempt: Callable[[Check], Awaitable[Outcome]] | None = None,
-        chance: float = 1.0,
+        chance: float | Callable[[], float] = 1.0,
     ) -> None:
         self.clock = ManualClock()
         self.begun: list[tuple[float, Check]] = []
+        self.probes: list[str] = []
         self.heard: list[tuple[Check, Verdict]] = []
         self._attempt = attempt
         self.checker = Checker(
@@ -66,11 +71,12 @@ class Bench:
             self._report,
             clock=self.clock,
             sleep=self.clock.sleep,
-            chance=lambda: chance,
+            chance=chance if callable(chance) else lambda: chance,
         )
 
     async def _note_and_attempt(self, check: Check, probe: str) -> Outcome:
         self.begun.append((self.clock.now - 1000, check))
+        self.probes.append(probe)
         return await self._attempt(check) if self._attempt else GOOD
 
     def _report(self, probed: Probed) -> None:
@@ -165,3 +171,47 @@ def test_a_report_that_fails_does_not_end_the_check(caplog):
 
     assert len(Bench().run(story).begun) == 2
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_jitter_spreads_the_periods_around_the_interval():
+    dice = random.Random(7)
+
+    async def story(bench):
+        bench.checker.watch([replace(check(), jitter=20)])
+        await bench.clock.advance(5000)
+
+    times = [at for at, _ in Bench(chance=dice.random).run(story).begun]
+    periods = [later - earlier for earlier, later in pairwise(times[1:])]
+    assert 8 <= min(periods) < 8.2
+    assert 11.8 < max(periods) <= 12
+    assert abs(mean(periods) - 10) < 0.2
+
+
+def test_a_combined_check_negotiates_once_in_a_while():
+    async def story(bench):
+        bench.checker.watch([replace(check(1, CheckType.COMBINED), connects=2)])
+        await bench.clock.advance(60.5)
+
+    assert Bench().run(story).probes == [*("http", "connect", "connect") * 2, "http"]
+
+
+def test_trouble_of_the_directors_own_keeps_verdicts_and_is_logged_once(caplog):
+    tried = GOOD
+
+    async def story(bench):
+        nonlocal tried
+
+        async def attempt(_: Check) -> Outcome:
+            return tried
+
+        bench._attempt = attempt
+        bench.checker.watch([check(1), check(2)])
+        await bench.clock.advance(1)
+        tried = Outcome(False, "out of file descriptors", tried=False)
+        await bench.clock.advance(300)
+        assert {state.verdict for state in bench.checker.states.values()} == {Verdict.UP}
+
+    Bench().run(story)
+    assert caplog.messages == [
+        "servers keep their verdicts because checks cannot be made: out of file descriptors"
+    ]

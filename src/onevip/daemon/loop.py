@@ -126,7 +126,7 @@ class Daemon:
         self._load = load
         self._listeners = listeners
         self._matcher = Matcher()
-        tools = Tools(self._matcher.search)
+        self._tools = tools = Tools(self._matcher.search)
         self._checker = Checker(
             partial(attempt, probes=PROBES, tools=tools),
             self._heard,
@@ -174,6 +174,7 @@ class Daemon:
                 await listener.close()
             except Exception:
                 log.exception("%s could not be closed", listener)
+        await self._tools.close()
         await self._matcher.close()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

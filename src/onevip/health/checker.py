@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from onevip.health.rhythm import Rhythm
 from onevip.health.verdict import State, initial, step
 from onevip.model import Check, Outcome
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: First probes are spread so that about this many start in a second.
 FIRST_PROBES_PER_S = 1000
+#: What stops the director's own probes is logged once, and again after so long without it.
+QUIET_S = 60.0
 
 #: Check, name of the probe to run → what it found.
 Attempt = Callable[[Check, str], Awaitable[Outcome]]
@@ -56,6 +59,7 @@ class Checker:
         self._chance = chance
         self._states: dict[Check, State] = {}
         self._tasks: dict[Check, asyncio.Task[None]] = {}
+        self._trouble: dict[str, float] = {}  # of our own → when it was last met
 
     @property
     def states(self) -> dict[Check, State]:
@@ -93,18 +97,36 @@ class Checker:
     async def _probe_on_and_on(self, check: Check, delay_s: float) -> None:
         # The first verdict comes soon; the second probe takes a place of its own in the interval,
         # so that checks that began together do not go on together.
-        part_of_interval = self._chance()
+        period_s = check.interval_s * self._chance()
+        rhythm = Rhythm(check)
         while True:
             await self._sleep(delay_s)
             started = self._clock()
-            name = check.probes[-1]
+            name = rhythm.next
             outcome = await self._attempt(check, name)
-            before = self._states[check]
-            after = self._states[check] = step(before, outcome, self._clock())
-            try:
-                self._report(Probed(check, name, outcome, before, after))
-            except Exception:
-                log.exception("the outcome of %s could not be reported", check)
-            next_start = started + check.interval_s * part_of_interval
-            delay_s = max(0.0, next_start - self._clock())
-            part_of_interval = 1.0
+            rhythm.heard(name, outcome)
+            self._take_in(check, name, outcome)
+            delay_s = max(0.0, started + period_s - self._clock())
+            period_s = self._period_s(check)
+
+    def _period_s(self, check: Check) -> float:
+        """From one probe to the next: the interval, give or take `jitter` per cent of it."""
+        if not check.jitter:
+            return check.interval_s
+        return check.interval_s * (1 + check.jitter / 100 * (2 * self._chance() - 1))
+
+    def _take_in(self, check: Check, name: str, outcome: Outcome) -> None:
+        if not outcome.tried:
+            self._tell_trouble(outcome.reason)
+        before = self._states[check]
+        after = self._states[check] = step(before, outcome, self._clock())
+        try:
+            self._report(Probed(check, name, outcome, before, after))
+        except Exception:
+            log.exception("the outcome of %s could not be reported", check)
+
+    def _tell_trouble(self, reason: str) -> None:
+        now = self._clock()
+        if now - self._trouble.get(reason, -QUIET_S) >= QUIET_S:
+            log.error("servers keep their verdicts because checks cannot be made: %s", reason)
+        self._trouble[reason] = now

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from onevip.health.echoes import Echoes
+from onevip.health.limit import Limit
+from onevip.health.programs import Programs
+from onevip.health.untried import CouldNotTry
 from onevip.model import Check, Outcome
+
+T = TypeVar("T")
 
 #: Pattern, text → whether it is found anywhere in it. Raises matcher.TooSlow.
 Search = Callable[[str, bytes], Awaitable[bool]]
@@ -16,18 +24,53 @@ Search = Callable[[str, bytes], Awaitable[bool]]
 MarkOf = Callable[[Check], int]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
+#: Descriptors that stay free for everything but probes: maps, logs, pipes.
+RESERVED_DESCRIPTORS = 200
+DESCRIPTORS_OF_A_PROBE = 2
+MAX_AT_ONCE = 1 << 16
+
 
 def no_mark(_: Check) -> int:
     """For checks that all take the common way."""
     return 0
 
 
+def _places() -> asyncio.Semaphore:
+    """As many as this process may have probes going at once."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return asyncio.Semaphore(MAX_AT_ONCE)
+    affordable = max(soft // 2, soft - RESERVED_DESCRIPTORS) // DESCRIPTORS_OF_A_PROBE
+    return asyncio.Semaphore(min(MAX_AT_ONCE, affordable))
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Handed to every probe by the prober."""
+    """Handed to every probe by the prober. Whoever made it closes it."""
 
     search: Search
     mark_of: MarkOf = no_mark
+    programs: Programs = field(default_factory=Programs)
+    echoes: Echoes = field(default_factory=Echoes)
+    places: asyncio.Semaphore = field(default_factory=_places)
+    limit: Limit | None = None  # of the attempt that they are for
+
+    def within(self, limit: Limit) -> Tools:
+        """The same for one attempt: searching takes nothing of the server's time."""
+
+        async def search(pattern: str, text: bytes) -> bool:
+            return await limit.paused(self.search(pattern, text))
+
+        return replace(self, search=search, limit=limit)
+
+    async def untimed(self, ours: Awaitable[T]) -> T:
+        """Await what is the director's own affair; the time limit stands still meanwhile."""
+        return await (self.limit.paused(ours) if self.limit else ours)
+
+    async def close(self) -> None:
+        """End the programs that still run."""
+        self.echoes.close()
+        await self.programs.close()
 
     async def connect(
         self, check: Check, *, tls: ssl.SSLContext | None = None, server_name: str | None = None
@@ -55,6 +98,9 @@ class Tools:
             made.setblocking(False)
             if mark := self.mark_of(check):
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        except PermissionError as error:
+            made.close()
+            raise CouldNotTry("checkpath=vip needs CAP_NET_ADMIN: run as root") from error
         except BaseException:
             made.close()
             raise

@@ -40,7 +40,9 @@ def initial(check: Check, now: float) -> State:
 
 def step(state: State, outcome: Outcome, now: float) -> State:
     """`failure_count` failures in a row make down, `rise_count` successes up; the first makes an
-    unproven one up at once."""
+    unproven one up at once. What was not tried counts for nothing."""
+    if not outcome.tried:
+        return replace(state, reason=outcome.reason)
     if outcome.healthy:
         failures, successes = 0, state.successes + 1
         risen = state.verdict is not Verdict.DOWN or successes >= state.rise_count

@@ -101,10 +101,20 @@ class Check:
             case _:
                 return (self.type.value,)
 
+    def limit_s(self, probe: str) -> float:
+        """How long the real server may take over one attempt of this probe, one of `probes`."""
+        if probe == CheckType.PING.value:
+            return self.ping_count * self.timeout_s
+        return self.negotiate_timeout_s if probe == self.service else self.timeout_s
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one probe found: healthy or not, and why in words for people."""
+    """What one probe found: healthy or not, and why in words for people.
+
+    Not `tried`: the director itself lacked what a probe needs, which says nothing of the server.
+    """
 
     healthy: bool
     reason: str
+    tried: bool = True

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onevip.health.probes import http, tcp
+from onevip.health.probes import external, http, perl, ping, tcp
 from onevip.health.tools import Probe
 
 #: By the names in `Check.probes`. A service that is not here cannot be checked: it counts as down.
 PROBES: Mapping[str, Probe] = {
     "connect": tcp.probe,
+    "external": external.probe,
+    "external-perl": perl.probe,
     "http": http.probe,
+    "ping": ping.probe,
 }
