@@ -9,10 +9,12 @@ import asyncio
 import errno
 import logging
 import os
+import ssl
 from collections.abc import Mapping
 
+from onevip.health import tls
 from onevip.health.tools import Probe, Tools
-from onevip.model import Check, Outcome
+from onevip.model import Check, OnevipError, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,9 @@ async def _attempt(
             outcome = await probe(check, tools)
     except OSError as error:  # TimeoutError is one too
         reason = f"timed out after {seconds:g} s" if limit.expired() else words(error)
-        return Outcome(False, reason)
+        return Outcome(False, printable(reason))
+    except OnevipError as reason:
+        return Outcome(False, printable(str(reason)))
     except Exception as error:
         # A bug of ours must not end the checks, nor leave the server up unchecked.
         log.exception("the probe of %s crashed", check)
@@ -73,6 +77,8 @@ def _late_s(limit: asyncio.Timeout) -> float:
 
 def words(error: OSError) -> str:
     """An error of the network as an operator would say it."""
+    if isinstance(error, ssl.SSLError):  # its errno is OpenSSL's
+        return tls.words(error)
     number = error.errno or 0
     return _WORDS.get(number) or (os.strerror(number).lower() if number else str(error))
 

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from onevip.health.tls import Contexts
 from onevip.model import Check, Outcome
 
 #: Pattern, text → whether it is found anywhere in it. Raises matcher.TooSlow.
@@ -28,6 +29,7 @@ class Tools:
 
     search: Search
     mark_of: MarkOf = no_mark
+    contexts: Contexts = field(default_factory=Contexts)
 
     async def connect(
         self, check: Check, *, tls: ssl.SSLContext | None = None, server_name: str | None = None
@@ -40,8 +42,14 @@ class Tools:
         connected = self.socket(check, socket.SOCK_STREAM)
         try:
             await loop.sock_connect(connected, (str(check.address), check.port))
+            if tls is None:
+                return await asyncio.open_connection(sock=connected)
             return await asyncio.open_connection(
-                sock=connected, ssl=tls, server_hostname=(server_name or "") if tls else None
+                sock=connected,
+                ssl=tls,
+                server_hostname=server_name or "",
+                # asyncio's own limit is a minute; the prober's comes before this one.
+                ssl_handshake_timeout=check.negotiate_timeout_s + 1,
             )
         except BaseException:
             connected.close()

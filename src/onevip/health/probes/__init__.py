@@ -1,15 +1,21 @@
 """One file per protocol, one attempt each. A probe has no time limit of its own and may raise
-OSError: `prober.attempt` gives it both, and the words."""
+OSError or OnevipError: `prober.attempt` gives it both, and the words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onevip.health.probes import http, tcp
+from onevip.health.probes import dns, http, http_proxy, https, simpletcp, smtp, tcp
 from onevip.health.tools import Probe
 
 #: By the names in `Check.probes`. A service that is not here cannot be checked: it counts as down.
 PROBES: Mapping[str, Probe] = {
     "connect": tcp.probe,
+    "dns": dns.probe,
     "http": http.probe,
+    "http_proxy": http_proxy.probe,
+    "https": https.probe,
+    "simpletcp": simpletcp.probe,
+    "smtp": smtp.probe,
+    "submission": smtp.probe,
 }
