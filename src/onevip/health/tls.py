@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 FRESH_S = 60.0
 
 _UNTRUSTED = "its authority is not known here: name it in tlscafile=, or set tlsverify=none"
+_NO_TLS = "the server does not speak TLS on this port"
+_TOO_OLD = "the server speaks no TLS of version 1.2 or later"
 #: OpenSSL's X509_V_ERR_… → what to do about it.
 _TO_DO = {
-    18: "self-signed: name it in tlscafile=, or set tlsverify=none",
+    18: "name it in tlscafile=, or set tlsverify=none",
     19: _UNTRUSTED,
     20: _UNTRUSTED,
     21: _UNTRUSTED,
@@ -33,11 +35,12 @@ _TO_DO = {
 }
 #: OpenSSL's reason → ours.
 _WORDS = {
-    "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port",
-    "RECORD_LAYER_FAILURE": "the server does not speak TLS on this port",
-    "PACKET_LENGTH_TOO_LONG": "the server does not speak TLS on this port",
-    "HTTP_REQUEST": "the server does not speak TLS on this port",
-    "UNSUPPORTED_PROTOCOL": "the server offers only TLS versions before 1.2",
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
+    "HTTP_REQUEST": _NO_TLS,
+    "UNSUPPORTED_PROTOCOL": _TOO_OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _TOO_OLD,
     "TLSV1_UNRECOGNIZED_NAME": "the server has no such virtualhost",
 }
 
@@ -134,9 +137,8 @@ def words(error: ssl.SSLError) -> str:
     """An error of TLS as an operator would say it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         to_do = _TO_DO.get(error.verify_code, "")
-        return f"certificate verify failed: {error.verify_message}" + (
-            f"; {to_do}" if to_do else ""
-        )
+        failed = f"certificate verify failed: {error.verify_message.rstrip('.')}"
+        return f"{failed}; {to_do}" if to_do else failed
     reason = error.reason or ""
     if known := _WORDS.get(reason):
         return known
