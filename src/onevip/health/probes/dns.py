@@ -114,7 +114,7 @@ async def _heard(connected: socket.socket, query: dns.message.Message) -> dns.me
     for _ in range(MAX_STRANGERS):
         wire = await loop.sock_recv(connected, MAX_ANSWER)
         if wire[:2] == _LENGTH.pack(query.id):
-            answer = _read(wire)
+            answer = read(wire)
             if query.is_response(answer):
                 return answer
     raise Unhealthy(f"{MAX_STRANGERS} datagrams, none of which answers the query")
@@ -126,7 +126,7 @@ async def _by_tcp(check: Check, tools: Tools, query: dns.message.Message) -> dns
         wire = query.to_wire()
         writer.write(_LENGTH.pack(len(wire)) + wire)
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        answer = _read(await reader.readexactly(length))
+        answer = read(await reader.readexactly(length))
     except asyncio.IncompleteReadError as error:
         raise Unhealthy(CLOSED_EARLY) from error
     finally:
@@ -136,7 +136,7 @@ async def _by_tcp(check: Check, tools: Tools, query: dns.message.Message) -> dns
     return answer
 
 
-def _read(wire: bytes) -> dns.message.Message:
+def read(wire: bytes) -> dns.message.Message:
     """Raises Unhealthy."""
     try:
         return dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=False)
