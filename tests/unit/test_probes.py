@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import IPv4Address
 
 import pytest
 
 from onevip.health.matcher import Matcher, TooSlow
 from onevip.health.prober import attempt, words
-from onevip.health.probes import PROBES
 from onevip.health.tools import Tools
 from onevip.model import Check, CheckType, Outcome
+from scripted import Serve, serving, tried
 
 LOCAL = IPv4Address("127.0.0.1")
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def http(port: int, timeout_s: float = 5, **details: str) -> Check:
     return Check(CheckType.NEGOTIATE, LOCAL, port, 5, 1, timeout_s, "http", **details)
-
-
-@contextlib.asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[int]:
-    handlers = []
-
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handlers.append((asyncio.current_task(), writer))
-        try:
-            with contextlib.suppress(ConnectionError):
-                await serve(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(guarded, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task, writer in handlers:
-            task.cancel()
-            writer.transport.abort()
-        await asyncio.gather(*(task for task, _ in handlers), return_exceptions=True)
-
-
-async def tried(check: Check) -> Outcome:
-    matcher = Matcher(cpu_limit_s=0.2)
-    try:
-        return await attempt(check, check.probes[-1], PROBES, Tools(matcher.search))
-    finally:
-        await matcher.close()
 
 
 def outcome(answer: bytes | Serve, timeout_s: float = 5, **details: str) -> Outcome:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from onevip.health.echoes import Echoes
 from onevip.health.limit import Limit
 from onevip.health.programs import Programs
+from onevip.health.tls import Contexts
 from onevip.health.untried import CouldNotTry
 from onevip.model import Check, Outcome
 
@@ -50,6 +51,7 @@ class Tools:
 
     search: Search
     mark_of: MarkOf = no_mark
+    contexts: Contexts = field(default_factory=Contexts)
     programs: Programs = field(default_factory=Programs)
     echoes: Echoes = field(default_factory=Echoes)
     places: asyncio.Semaphore = field(default_factory=_places)
@@ -83,8 +85,14 @@ class Tools:
         connected = self.socket(check, socket.SOCK_STREAM)
         try:
             await loop.sock_connect(connected, (str(check.address), check.port))
+            if tls is None:
+                return await asyncio.open_connection(sock=connected)
             return await asyncio.open_connection(
-                sock=connected, ssl=tls, server_hostname=(server_name or "") if tls else None
+                sock=connected,
+                ssl=tls,
+                server_hostname=server_name or "",
+                # asyncio's own limit is a minute; the prober's comes before this one.
+                ssl_handshake_timeout=check.negotiate_timeout_s + 1,
             )
         except BaseException:
             connected.close()

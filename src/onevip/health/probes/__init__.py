@@ -1,18 +1,35 @@
 """One file per protocol, one attempt each. A probe has no time limit of its own and may raise
-OSError: `prober.attempt` gives it both, and the words."""
+OSError or OnevipError: `prober.attempt` gives it both, and the words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onevip.health.probes import external, http, perl, ping, tcp
+from onevip.health.probes import (
+    dns,
+    external,
+    http,
+    http_proxy,
+    https,
+    perl,
+    ping,
+    simpletcp,
+    smtp,
+    tcp,
+)
 from onevip.health.tools import Probe
 
 #: By the names in `Check.probes`. A service that is not here cannot be checked: it counts as down.
 PROBES: Mapping[str, Probe] = {
     "connect": tcp.probe,
+    "dns": dns.probe,
     "external": external.probe,
     "external-perl": perl.probe,
     "http": http.probe,
+    "http_proxy": http_proxy.probe,
+    "https": https.probe,
     "ping": ping.probe,
+    "simpletcp": simpletcp.probe,
+    "smtp": smtp.probe,
+    "submission": smtp.probe,
 }

@@ -6,74 +6,108 @@ Redirects are not followed: what another host answers says nothing about this re
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import quote
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import h11
 
-from onevip.health.matcher import TooSlow
-from onevip.health.tools import Search, Tools
-from onevip.model import Check, OnevipError, Outcome
+from onevip.health.conversation import CLOSED_EARLY, READ_SIZE, Unhealthy, matches
+from onevip.health.tools import Streams, Tools
+from onevip.health.url import Url, escaped, is_url, towards
+from onevip.model import Check, Outcome
 
 MAX_BODY = 1 << 20  # what follows is neither read nor matched
-READ_SIZE = 1 << 14  # small, so that an answer in tiny chunks holds the loop only shortly
 MAX_INTERIM_ANSWERS = 16  # 1xx
-#: What may stand in a request as it is: RFC 3986's reserved characters, and % for escapes.
-_UNQUOTED = "%/:?#[]@!$&'()*+,;=~"
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # RFC 8446 §5.1: an alert, a handshake
+
+#: Check → a connection to its address and port.
+Connect = Callable[[Check], Awaitable[Streams]]
 
 
-class Unhealthy(OnevipError):
-    """Ends the attempt; its text is the reason."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the request line and the headers say."""
+
+    target: str
+    host: str
+    authorization: str = ""
 
 
 async def probe(check: Check, tools: Tools) -> Outcome:
-    reader, writer = await tools.connect(check)
+    if is_url(check.request, "http"):
+        return await at_url(check, tools, Url.parsed(check.request, "http"), tools.connect)
+    return await converse(check, tools, await tools.connect(check), request_of(check))
+
+
+async def at_url(check: Check, tools: Tools, url: Url, connect: Connect) -> Outcome:
+    """Ask the URL's host; the Host header is as ever (spec ldirectord §4.1)."""
+    request = Request(url.target, host_of(check), url.authorization)
+    *others, last = await towards(check, url)
+    for there in others:
+        try:
+            streams = await connect(there)
+        except OSError:
+            continue  # a host has several addresses so that one of them may fail
+        return await converse(check, tools, streams, request)
+    return await converse(check, tools, await connect(last), request)
+
+
+def request_of(check: Check) -> Request:
+    return Request(escaped(check.request), host_of(check))
+
+
+def host_of(check: Check) -> str:
+    """Without port, as ldirectord sends it."""
+    address = check.address
+    return check.virtualhost or (f"[{address}]" if address.version == 6 else str(address))
+
+
+async def converse(check: Check, tools: Tools, streams: Streams, request: Request) -> Outcome:
+    """Ask and judge the answer; the connection ends with it. Raises Unhealthy, OSError."""
+    reader, writer = streams
+    connection = h11.Connection(h11.CLIENT)
     try:
-        return await _ask(check, reader, writer, tools.search)
+        writer.write(_sent(check, request, connection))
+        status = await _status(connection, reader)
+        body = await _body(connection, reader)
+    except h11.LocalProtocolError as error:
+        raise Unhealthy(f"request or virtualhost cannot be sent by HTTP: {error}") from error
     except h11.RemoteProtocolError as error:
-        return Outcome(False, f"not a good HTTP answer: {error}")
-    except Unhealthy as reason:
-        return Outcome(False, str(reason))
+        raise Unhealthy(f"not a good HTTP answer: {error}") from error
     finally:
         writer.transport.abort()  # close() would wait for a peer that does not read
-
-
-async def _ask(
-    check: Check, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, search: Search
-) -> Outcome:
-    connection = h11.Connection(h11.CLIENT)
-    writer.write(_request(check, connection))
-    status = await _status(connection, reader)
-    body = await _body(connection, reader)
     if not check.receive:
         return Outcome(True, f"status {status}")
     if check.http_method == "HEAD":
         raise Unhealthy("an answer to HEAD has no body that could match receive")
-    try:
-        found = await search(check.receive, body)
-    except TooSlow as error:
-        raise Unhealthy(f"matching /{check.receive}/ {error}") from error
-    if not found:
+    if not await matches(check, tools, body):
         raise Unhealthy(f"body does not match /{check.receive}/")
     return Outcome(True, f"status {status}, body matches")
 
 
-def _request(check: Check, connection: h11.Connection) -> bytes:
-    host = check.virtualhost or str(check.address)  # without port, as ldirectord sends it
-    request = h11.Request(
-        method=check.http_method,
-        target=quote(check.request, safe=_UNQUOTED, errors="surrogateescape"),
-        headers=[("Host", host), ("User-Agent", "onevip"), ("Connection", "close")],
-    )
-    return (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+def _sent(check: Check, request: Request, connection: h11.Connection) -> bytes:
+    headers = [
+        (b"Host", request.host.encode("utf-8", "surrogateescape")),
+        (b"User-Agent", b"onevip"),
+        (b"Connection", b"close"),
+    ]
+    if request.authorization:
+        headers.append((b"Authorization", request.authorization.encode()))
+    event = h11.Request(method=check.http_method, target=request.target, headers=headers)
+    return (connection.send(event) or b"") + (connection.send(h11.EndOfMessage()) or b"")
 
 
 async def _status(connection: h11.Connection, reader: asyncio.StreamReader) -> int:
+    begun = False
     for _ in range(MAX_INTERIM_ANSWERS):
         event = connection.next_event()
         while event is h11.NEED_DATA:
             data = await reader.read(READ_SIZE)
             if not data:
-                raise Unhealthy("the server closed the connection before it answered")
+                raise Unhealthy(CLOSED_EARLY)
+            if not begun and data.startswith(TLS_RECORDS):
+                raise Unhealthy("the server speaks TLS on this port: service=https")
+            begun = True
             connection.receive_data(data)
             event = connection.next_event()
         if isinstance(event, h11.Response):
