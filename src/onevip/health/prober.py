@@ -10,8 +10,10 @@ import errno
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
-from onevip.health.tools import Probe, Tools
+from onevip.health import by_vip
+from onevip.health.tools import Probe, Tools, no_mark
 from onevip.model import Check, Outcome
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,14 @@ async def attempt(check: Check, name: str, probes: Mapping[str, Probe], tools: T
     outcome = await _attempt(check, probe, tools, limit, seconds)
     if limit.expired() and _late_s(limit) > STOOD_STILL_S:
         outcome = await _attempt(check, probe, tools, asyncio.timeout(seconds), seconds)
-    return outcome
+    if outcome.healthy or not tools.mark_of(check):
+        return outcome
+
+    async def by_own_address(within_s: float) -> Outcome:
+        common = replace(tools, mark_of=no_mark)
+        return await _attempt(check, probe, common, asyncio.timeout(within_s), within_s)
+
+    return await by_vip.explained(check, outcome, by_own_address)
 
 
 async def _attempt(

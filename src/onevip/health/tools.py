@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from onevip.health import by_vip
 from onevip.model import Check, Outcome
 
 #: Pattern, text → whether it is found anywhere in it. Raises matcher.TooSlow.
@@ -53,8 +54,8 @@ class Tools:
         made = socket.socket(family, kind, protocol)
         try:
             made.setblocking(False)
-            if mark := self.mark_of(check):
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            if check.path and (mark := self.mark_of(check)):
+                by_vip.prepare(made, mark, check.path)
         except BaseException:
             made.close()
             raise
