@@ -15,6 +15,13 @@ typedef struct __sk_buff context;
 
 #include "forward.h"
 
+/*
+ * A real server may hand a packet on once, to a container of its own. One without the VIP that
+ * forwards hands it back to us; what comes to a door with one hop left goes no further, so no
+ * other real server answers for that one.
+ */
+#define HOPS 2
+
 #define ICMP_ECHO_REPLY 0
 #define ICMP_DEST_UNREACH 3
 #define ICMP_ECHO 8
@@ -154,9 +161,6 @@ static __always_inline bool tunnel(context *ctx, const struct iphdr *ip, __u8 tt
  * Questions, on their way out. The kernel has found the way to the real server, and its MAC; only
  * the packet changes. What cannot go along the data path goes nowhere: an answer to it would say
  * something of another way.
- *
- * Its TTL ends at the real server. One without the VIP that forwards would send the packet back to
- * us, and our door on to another real server, whose answer would pass for its own.
  */
 SEC("tc")
 int onevip_check_out(context *ctx)
@@ -183,8 +187,8 @@ int onevip_check_out(context *ctx)
 		return TC_ACT_SHOT;
 	put_address(&h.ip, &h.ip.daddr, vip);
 	ttl = h.ip.ttl;
-	h.ip.check = replaced(h.ip.check, bpf_htons((__u16)ttl << 8), bpf_htons(1 << 8));
-	h.ip.ttl = 1;
+	h.ip.check = replaced(h.ip.check, bpf_htons((__u16)ttl << 8), bpf_htons(HOPS << 8));
+	h.ip.ttl = HOPS;
 	if (!is_question(&h, &probe) || bpf_map_update_elem(&probes, &probe, &real, BPF_ANY))
 		return TC_ACT_SHOT;
 	if (!store_header(ctx, ETH_LEN, &h.ip))
