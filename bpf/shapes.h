@@ -3,7 +3,7 @@
  * shapes.h - every layout that Python sees too. engines/bpf/shapes.py is generated from these.
  *
  * Keys are in network order, values in host order, padding is named. Addresses are 16 bytes,
- * IPv4 as ::ffff:a.b.c.d. A change here is a change of SHAPES_VERSION.
+ * IPv4 as ::ffff:a.b.c.d. A change here is a change of SHAPES_VERSION, but for what is never pinned.
  */
 #pragma once
 
@@ -296,6 +296,14 @@ struct door_counters {
 /* The addresses of services and real servers, hashed (filter.h). Bits are set before they count. */
 struct address_filter {
 	__u64 word[FILTER_WORDS];
+};
+
+/* The way of a check along the data path. Never pinned: it ends with the daemon that checks. */
+struct check_path {
+	struct address vip;
+	struct address real;
+	__u32 method; /* enum method: gate or ipip */
+	__u32 reserved;
 };
 
 /* Per second, scaled as in the kernel: 2^10, bytes 2^5 (spec ipvs 7). */

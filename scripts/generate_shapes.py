@@ -19,8 +19,8 @@ TARGET = ROOT / "src" / "onevip" / "engines" / "bpf" / "shapes.py"
 
 STRUCTS = (
     "service_key", "totals", "service", "member", "chunk", "ring_part", "real", "real_counts",
-    "connection", "settings", "own_mac", "door_counters", "address_filter", "rates", "estimate",
-    "sweeper_report",
+    "connection", "settings", "own_mac", "door_counters", "address_filter", "check_path",
+    "rates", "estimate", "sweeper_report",
 )  # fmt: skip
 ENUMS = (
     "limits", "slot_state", "service_flags", "scheduler", "method", "tcp_state", "sctp_state",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onevip.config import load
+from onevip.daemon.check_paths import CheckPaths
 from onevip.daemon.director import Director
 from onevip.daemon.events import (
     Event,
@@ -126,7 +127,8 @@ class Daemon:
         self._load = load
         self._listeners = listeners
         self._matcher = Matcher()
-        self._tools = tools = Tools(self._matcher.search)
+        self._check_paths = CheckPaths(engine)
+        self._tools = tools = Tools(self._matcher.search, self._check_paths.mark_of)
         self._checker = Checker(
             partial(attempt, probes=PROBES, tools=tools),
             self._heard,
@@ -147,6 +149,7 @@ class Daemon:
         configuration = self._load(self._file)
         for line in _optional(self._engine, "adopt")() or ():
             log.info("%s", line)
+        self._check_paths.use(configuration)
         self._director.start(configuration)
         self._tell(Started(configuration))
         self._links.start()
@@ -174,6 +177,7 @@ class Daemon:
                 await listener.close()
             except Exception:
                 log.exception("%s could not be closed", listener)
+        self._check_paths.end()
         await self._tools.close()
         await self._matcher.close()
         loop = asyncio.get_running_loop()
@@ -245,6 +249,7 @@ class Daemon:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
                 configuration = await _in_thread(lambda: self._load(self._file))
                 self._director.use(configuration)
+                self._check_paths.use(configuration)  # before the new checks' first probes
             except OnevipError as error:
                 self._tell(NotReloaded(former, error))
             except Exception:

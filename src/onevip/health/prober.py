@@ -12,10 +12,11 @@ import os
 import ssl
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 
-from onevip.health import tls
+from onevip.health import by_vip, tls
 from onevip.health.limit import Limit
-from onevip.health.tools import Probe, Tools
+from onevip.health.tools import Probe, Tools, no_mark
 from onevip.health.untried import OWN_TROUBLE, CouldNotTry
 from onevip.model import Check, OnevipError, Outcome
 from onevip.model.secret import HIDDEN
@@ -54,7 +55,14 @@ async def attempt(check: Check, name: str, probes: Mapping[str, Probe], tools: T
         outcome = await _attempt(check, probe, tools, limit)
         if limit.is_over and limit.late_s > STOOD_STILL_S:
             outcome = await _attempt(check, probe, tools, Limit(limit.seconds))
-    return outcome
+        if outcome.healthy or not outcome.tried or not tools.mark_of(check):
+            return outcome
+
+        async def by_own_address(within_s: float) -> Outcome:
+            common = replace(tools, mark_of=no_mark)
+            return await _attempt(check, probe, common, Limit(within_s))
+
+        return await by_vip.explained(check, outcome, by_own_address)
 
 
 async def _attempt(check: Check, probe: Probe, tools: Tools, limit: Limit) -> Outcome:

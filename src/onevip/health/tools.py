@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from onevip.health import by_vip
 from onevip.health.echoes import Echoes
 from onevip.health.limit import Limit
 from onevip.health.programs import Programs
@@ -104,8 +105,8 @@ class Tools:
         made = socket.socket(family, kind, protocol)
         try:
             made.setblocking(False)
-            if mark := self.mark_of(check):
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            if check.path and (mark := self.mark_of(check)):
+                by_vip.prepare(made, mark, check.path)
         except PermissionError as error:
             made.close()
             raise CouldNotTry("checkpath=vip needs CAP_NET_ADMIN: run as root") from error

@@ -153,9 +153,45 @@ def _no_filters(ifindex: int) -> bool:
         )
 
 
+def tcx_link(program: int, where: Interface, place: Place) -> int | None:
+    """A descriptor that holds the program there until it is closed; None: a kernel without tcx."""
+    try:
+        return libbpf.link_create(program, where.index, place.tcx)
+    except DataplaneError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A tc hook on kernels without tcx: a clsact filter of ours, which nobody needs to hold."""
+
+    where: Interface
+    place: Place
+
+    def is_attached(self) -> bool:
+        return libbpf.clsact_program(self.where.index, *self.place.clsact) is not None
+
+    def attach(self, program: int) -> None:
+        """Attach, or swap what is attached for this program. Idempotent, loses no packet."""
+        if libbpf.clsact_create(self.where.index):
+            _mark(f"clsact-{self.where.index}")
+        libbpf.clsact_attach(program, self.where.index, *self.place.clsact)
+
+    def detach(self) -> None:
+        """Idempotent. The clsact qdisc goes only if we made it and nobody else uses it."""
+        if not self.is_attached():
+            return
+        libbpf.clsact_detach(self.where.index, *self.place.clsact)
+        if _marked(f"clsact-{self.where.index}") and _no_filters(self.where.index):
+            libbpf.clsact_destroy(self.where.index)
+            _unmark(f"clsact-{self.where.index}")
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A tc hook of one interface, for one of our programs: a tcx link or a clsact filter."""
+    """A tc hook of one interface, for one of our programs: a pinned tcx link or a filter."""
 
     links: Path
     where: Interface
@@ -165,38 +201,28 @@ class Hook:
     def _pinned(self) -> Path:
         return self.links / f"{self.place.name}-{self.where.index}"
 
-    def _has_filter(self) -> bool:
-        return libbpf.clsact_program(self.where.index, *self.place.clsact) is not None
+    @property
+    def _filter(self) -> Filter:
+        return Filter(self.where, self.place)
 
     def is_attached(self) -> bool:
-        return libbpf.link_lives(self._pinned) or self._has_filter()
+        return libbpf.link_lives(self._pinned) or self._filter.is_attached()
 
     def attach(self, program: int) -> None:
         """Attach, or swap what is attached for this program. Idempotent, loses no packet."""
         if _swap_link(self._pinned, program):
             return
-        if not self._has_filter():
-            try:
-                link = libbpf.link_create(program, self.where.index, self.place.tcx)
-            except DataplaneError as error:
-                if error.errno != errno.EINVAL:  # EINVAL: a kernel without tcx
-                    raise
-            else:
-                _pin_link(self._pinned, link)
-                return
-        if libbpf.clsact_create(self.where.index):
-            _mark(f"clsact-{self.where.index}")
-        libbpf.clsact_attach(program, self.where.index, *self.place.clsact)
+        has_filter = self._filter.is_attached()
+        link = None if has_filter else tcx_link(program, self.where, self.place)
+        if link is None:
+            self._filter.attach(program)
+        else:
+            _pin_link(self._pinned, link)
 
     def detach(self) -> None:
-        """Idempotent. A clsact qdisc goes only if we made it and nobody else uses it."""
+        """Idempotent."""
         self._pinned.unlink(missing_ok=True)
-        if not self._has_filter():
-            return
-        libbpf.clsact_detach(self.where.index, *self.place.clsact)
-        if _marked(f"clsact-{self.where.index}") and _no_filters(self.where.index):
-            libbpf.clsact_destroy(self.where.index)
-            _unmark(f"clsact-{self.where.index}")
+        self._filter.detach()
 
 
 class Doors:

@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from onevip.engines.base import EVERY_CONNECTION, CountersByKey, LineFormat, Snapshot
-from onevip.engines.bpf import loader, pins, room_report, shapes
+from onevip.engines.bpf import check_paths, loader, pins, room_report, shapes
+from onevip.engines.bpf.check_paths import CheckPaths
 from onevip.engines.bpf.codec import SCHEDULERS, scheduler_number
 from onevip.engines.bpf.doors import Door, Doors, interface, interfaces
 from onevip.engines.bpf.loader import DataPlane
@@ -25,6 +26,7 @@ from onevip.engines.room import RoomReport
 from onevip.model import (
     AddService,
     Change,
+    CheckPath,
     Clear,
     Connection,
     ConnectionFilter,
@@ -56,6 +58,7 @@ class BpfEngine:
         self._small_since: float | None = None
         self._refusal: DataplaneError | None = None
         self._refused_at = 0.0
+        self._check_paths = CheckPaths()
 
     def __repr__(self) -> str:
         plane = self._plane()
@@ -236,6 +239,7 @@ class BpfEngine:
     def unload(self) -> None:
         """Close all doors and forget the table and every connection."""
         with pins.writer_lock():
+            check_paths.sweep()
             plane = self._plane()
             if plane is None:
                 return
@@ -269,10 +273,20 @@ class BpfEngine:
     def follow_interfaces(self) -> list[str]:
         """Open the tc door of new interfaces. Returns problems in words."""
         plane = self._plane()
-        if plane is None:
+        if plane is None and not self._check_paths.are_used:
             return []
         with pins.writer_lock():
-            return Doors(plane).follow()
+            problems = self._check_paths.follow()
+            return problems if plane is None else problems + Doors(plane).follow()
+
+    def check_paths(self, paths: Iterable[CheckPath]) -> dict[CheckPath, int]:
+        """Marks (SO_MARK) whose packets take these ways, instead of all before; none: no way.
+
+        They lead there until this process ends or asks again. Those that lead nowhere are left
+        out: IPv6, masq, by firewall mark, to this machine, without Ethernet. Raises DataplaneError.
+        """
+        with pins.writer_lock():
+            return self._check_paths.use(paths)
 
     def make_room(self) -> list[str]:
         """Ten times a second: let the table of connections grow, or go back. Returns it in words.
@@ -316,10 +330,12 @@ class BpfEngine:
     def upkeep(self) -> list[str]:
         """Each second: mend what others may have undone. Returns what was mended, in words."""
         plane = self._plane()
-        if plane is None:
+        if plane is None and not self._check_paths.are_used:
             return []
-        mended = []
         with pins.writer_lock():
+            mended = self._check_paths.follow()
+            if plane is None:
+                return mended
             if loader.enable_lookups():
                 mended.append("net.ipv4.conf.lo.forwarding was off: switched on again")
             self._upkeeps += 1

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 # linux/rtnetlink.h, linux/netlink.h
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 NLM_F_REQUEST = 1
-RTA_DST, RTA_PREFSRC = 1, 7
+RTA_DST, RTA_OIF, RTA_PREFSRC = 1, 4, 7
 RTN_LOCAL = 2
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, destination's bits, ..., type, flags
@@ -25,10 +25,11 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where packets to an address go. Without a route both are what they are by default."""
+    """Where packets to an address go. Without a route all are what they are by default."""
 
     is_local: bool = False
     source: Address | None = None  # the address that packets of our own come from
+    interface: int = 0  # by which they leave
 
 
 def ask(address: Address) -> Route:
@@ -47,11 +48,14 @@ def _answer(message: bytes) -> Route:
     length, kind, *_ = HEADER.unpack_from(message)
     if kind != RTM_NEWROUTE:
         return Route()  # an error: no route, or one that refuses
-    source = None
+    source, interface = None, 0
     at = HEADER.size + ROUTE.size
     while at + ATTRIBUTE.size <= length:
         size, what = ATTRIBUTE.unpack_from(message, at)
+        value = message[at + ATTRIBUTE.size : at + size]
         if what == RTA_PREFSRC:
-            source = ip_address(message[at + ATTRIBUTE.size : at + size])
+            source = ip_address(value)
+        elif what == RTA_OIF:
+            interface = int.from_bytes(value, "little")
         at += max((size + 3) // 4 * 4, ATTRIBUTE.size)
-    return Route(ROUTE.unpack_from(message, HEADER.size)[7] == RTN_LOCAL, source)
+    return Route(ROUTE.unpack_from(message, HEADER.size)[7] == RTN_LOCAL, source, interface)

@@ -367,6 +367,17 @@ ADDRESS_FILTER: Final = Shape(
     },
 )
 
+CHECK_PATH: Final = Shape(
+    "check_path",
+    40,
+    {
+        "vip": Field(0, "16s"),
+        "real": Field(16, "16s"),
+        "method": Field(32, "=I"),
+        "reserved": Field(36, "=I"),
+    },
+)
+
 RATES: Final = Shape(
     "rates",
     40,

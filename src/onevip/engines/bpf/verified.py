@@ -24,7 +24,7 @@ def main() -> int:
     """
     worst = 0
     try:
-        for name in ("tc", "xdp", "sweep", "decap"):
+        for name in ("tc", "xdp", "sweep", "decap", "checkpath"):
             loaded = libbpf.Object(loader.object_path(name))
             for program, fd in loaded.programs.items():
                 verified = struct.unpack_from("=I", libbpf.object_info(fd), VERIFIED_INSNS)[0]
