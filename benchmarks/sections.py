@@ -19,6 +19,7 @@ SECTIONS = {
     "endtoend": "benchmarks.endtoend",
     "sweep": "benchmarks.sweep",
     "listing": "benchmarks.listing",
+    "checks": "benchmarks.checks",
 }
 
 
