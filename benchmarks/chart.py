@@ -56,7 +56,14 @@ TITLES = {
         "Listing a million connections",
         "times a bare loop that writes as many lines; filters: times listing all",
     ),
-    "checks": Title("A thousand checks of real servers", "times as many bare connects"),
+    "checks": Title(
+        "A thousand health checks a second",
+        "CPU time of one, times a bare asyncio program that connects and closes as often",
+    ),
+    "conversations": Title(
+        "Conversations with real servers",
+        "CPU time of a thousand checks, times as many bare connects",
+    ),
 }
 STYLE = """\
 .page { fill: #ffffff; stroke: #d0d7de }
