@@ -56,7 +56,7 @@ TITLES = {
         "Listing a million connections",
         "times a bare loop that writes as many lines; filters: times listing all",
     ),
-    "checks": Title("A thousand checks of real servers", "times as many bare connects"),
+    "protocols": Title("A thousand checks, by protocol", "times as many bare connects"),
 }
 STYLE = """\
 .page { fill: #ffffff; stroke: #d0d7de }

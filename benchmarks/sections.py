@@ -19,7 +19,7 @@ SECTIONS = {
     "endtoend": "benchmarks.endtoend",
     "sweep": "benchmarks.sweep",
     "listing": "benchmarks.listing",
-    "checks": "benchmarks.checks",
+    "protocols": "benchmarks.protocols",
 }
 
 

@@ -17,7 +17,7 @@ from netns.clusters import prefix
 from netns.real_servers import RealServers
 from onevip.lab.namespace import Namespace
 
-PROBING = Path(__file__).with_name("probing.py")
+PROBING = Path(__file__).with_name("probed_inside.py")
 FOUR, SIX = "10.77.0.2", "fd77::2"
 #: Nobody is there, but the director thinks that it knows the way.
 BLACK_HOLE = "10.77.0.9"

@@ -99,7 +99,7 @@ def servers(directory: Path) -> Iterator[dict[str, Check]]:
         capture_output=True,
     )
     pem.write_text(pem.read_text() + (directory / "ca.pem").read_text())
-    argv = [sys.executable, "-m", "benchmarks.checks", str(pem)]
+    argv = [sys.executable, "-m", "benchmarks.protocols", str(pem)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         plain, secure, mails, names = map(int, process.stdout.readline().split())
