@@ -60,7 +60,7 @@ TITLES = {
         "A thousand health checks a second",
         "CPU time of one, times a bare asyncio program that connects and closes as often",
     ),
-    "conversations": Title(
+    "protocols": Title(
         "Conversations with real servers",
         "CPU time of a thousand checks, times as many bare connects",
     ),

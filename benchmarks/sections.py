@@ -20,7 +20,7 @@ SECTIONS = {
     "sweep": "benchmarks.sweep",
     "listing": "benchmarks.listing",
     "checks": "benchmarks.checks",
-    "conversations": "benchmarks.conversations",
+    "protocols": "benchmarks.protocols",
 }
 
 

@@ -40,6 +40,7 @@ NEEDED = (
     ("ethtool", ("ethtool",)),
     ("tcpdump", ("tcpdump",)),
     ("curl", ("curl",)),
+    ("openssl", ("openssl",)),
     ("spin", ("spin",)),
     ("gcc", ("gcc",)),
     ("/usr/include/stdlib.h", ("libc6-dev",)),

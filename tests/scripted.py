@@ -30,7 +30,7 @@ async def serving(
 ) -> AsyncIterator[int]:
     handlers = []
     # In Python 3.11 a handler that is cancelled is logged as a crash.
-    usual = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError)
+    usual = (OSError, asyncio.IncompleteReadError, asyncio.CancelledError)
 
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handlers.append((asyncio.current_task(), writer))

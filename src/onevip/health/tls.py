@@ -126,7 +126,9 @@ def _require_sendable(name: str) -> None:
     try:
         sent = name if name.isascii() else name.encode("idna").decode()
         labels = sent.removesuffix(".").split(".")
-        sendable = sent.isprintable() and all(0 < len(label) < 64 for label in labels)
+        sendable = (
+            sent.isprintable() and len(sent) < 254 and all(0 < len(label) < 64 for label in labels)
+        )
     except UnicodeError:
         sendable = False
     if not sendable:

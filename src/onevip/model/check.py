@@ -70,7 +70,7 @@ class Check:
     negotiate_timeout_s: float = 30.0  # of a whole negotiation
     service: str = ""  # ldirectord's `service`, of NEGOTIATE and COMBINED: "http", "dns" …
     protocol: Protocol = Protocol.TCP  # what carries the negotiation
-    request: str = "/"
+    request: str = "/"  # with its slash; without: a whole URL, of a real server's own line
     receive: str = ""  # Perl's regular expression, searched unanchored; empty: any answer
     virtualhost: str = ""
     http_method: str = "GET"

@@ -19,6 +19,8 @@ from onevip.model import Check, Outcome, Protocol
 MAX_BYTES = 1 << 20
 MAX_LINES = 10_000  # each may cost a search in another process, see matcher
 MAX_DATAGRAM = 1 << 16
+#: UDP knows no end: after so long without a further datagram there is none.
+MAX_GAP_S = 2.0
 
 #: → the next line, b"" at the end.
 Next = Callable[[], Awaitable[bytes]]
@@ -50,11 +52,19 @@ async def _by_udp(check: Check, tools: Tools) -> Outcome:
     with tools.socket(check, socket.SOCK_DGRAM) as connected:
         await loop.sock_connect(connected, (str(check.address), check.port))
         await loop.sock_sendall(connected, sent(check))
+        gap_s = min(MAX_GAP_S, check.negotiate_timeout_s / 2)
         lines: list[bytes] = []
+        has_answered = False
 
         async def following() -> bytes:
+            nonlocal has_answered
             while not lines:
-                datagram = await loop.sock_recv(connected, MAX_DATAGRAM)
+                try:
+                    async with asyncio.timeout(gap_s if has_answered else None):
+                        datagram = await loop.sock_recv(connected, MAX_DATAGRAM)
+                except TimeoutError:
+                    return b""
+                has_answered = True
                 lines.extend(reversed(split_lines(datagram) or [b"\n"]))
             return lines.pop()
 
