@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from netns.conftest import Build
 from onevip.lab import Cluster
 from onevip.lab.cluster import REAL_SERVERS, VIP
 
-DAEMON = Path(__file__).with_name("checks_by_vip.py")
 #: Longer than a segment: the tunnel must take what TCP sends as one piece.
 REQUEST = ".healthcheck.html?" + "x" * 3000
 #: Port 80 is checked by way of the VIP, port 8080 at the real servers' own addresses.
@@ -31,8 +29,9 @@ virtual={VIP}:{port}
         checkport=80
         scheduler=wrr
         checktype=negotiate
+        checkpath={way}
 """
-    for port in (80, 8080)
+    for port, way in ((80, "vip"), (8080, "rip"))
 )
 BOTH = {"rs1": 2, "rs2": 2}
 #: A check's time limit, its second look, its interval; and what a busy machine takes.
@@ -50,10 +49,7 @@ def cluster(request: pytest.FixtureRequest, build: Build) -> Iterator[Cluster]:
 
 
 def start(cluster: Cluster) -> None:
-    with cluster.log.open("ab") as log:
-        cluster.daemon = cluster.director.start(
-            sys.executable, str(DAEMON), str(cluster.file), output=log
-        )
+    cluster.start_daemon()
     wait_for(lambda: weights(cluster, 80) == BOTH, "both up by way of the VIP", cluster)
     wait_for(lambda: weights(cluster, 8080) == BOTH, "both up", cluster)
 
