@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from netns import asked_by_vip
 from netns.clusters import door_counters, kill_daemon, wait_for
 from netns.conftest import Build
 from onevip.lab import Cluster
@@ -104,6 +106,35 @@ def test_a_tunnel_without_an_end_is_found(cluster: Cluster) -> None:
     assert "does it take packets out of the tunnel" in goes_down(cluster)
     rs1.run(sys.executable, "-c", f"{decapsulation} d.add(A('{VIP}'))")
     comes_back(cluster)
+
+
+#: A real server that answers datagrams to the VIP, from there.
+ANSWERS = f"""
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("{VIP}", {asked_by_vip.PORT}))
+print("ready", flush=True)
+while True:
+    server.sendto(*server.recvfrom(2000))
+"""
+
+
+def test_datagrams_and_echoes_go_that_way_too_and_refusals_come_back(cluster: Cluster) -> None:
+    """Beside the daemon: two processes have such paths here."""
+    server = cluster.host("rs1").start(sys.executable, "-c", ANSWERS, output=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        asking = (asked_by_vip.__file__, VIP, REAL_SERVERS["rs1"], cluster.method)
+        assert cluster.director.run(sys.executable, *asking).splitlines() == [
+            "udp b'hello'",
+            "udp closed Connection refused",
+            "tcp closed Connection refused",
+            "echo b'nevip'",
+        ]
+    finally:
+        server.terminate()
+        server.communicate()
 
 
 #: The programs at tc's hooks, by name: "NAME eth0" a line. bpftool shows no tcx before 7.3.

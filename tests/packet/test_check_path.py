@@ -542,6 +542,9 @@ def test_no_two_probes_have_the_same_port(engine: BpfEngine) -> None:
     paths = [path(REAL), path(OTHER_REAL)]
     marks = engine.check_paths(paths)
     tools = Tools(search=None, mark_of=lambda check: marks[check.path])  # type: ignore[arg-type,index]
+    few = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    before = few.read_text()
+    few.write_text("40000 40799")
     sockets = []
     try:
         for _ in range(300):
@@ -553,6 +556,7 @@ def test_no_two_probes_have_the_same_port(engine: BpfEngine) -> None:
         ports = {made.getsockname()[1] for made in sockets}
         assert len(ports) == len(sockets)
     finally:
+        few.write_text(before)
         for made in sockets:
             made.close()
 
@@ -567,6 +571,8 @@ def test_a_probe_keeps_no_port_when_it_has_ended(engine: BpfEngine) -> None:
         asking.setblocking(True)
         asking.connect(server.getsockname())
         port = asking.getsockname()[1]
+        answering, _ = server.accept()
         asking.close()
-    waiting = [line.split()[1] for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    assert f"0100007F:{port:04X}" not in waiting
+        answering.close()
+        table = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+    assert f"0100007F:{port:04X}" not in [line.split()[1] for line in table]

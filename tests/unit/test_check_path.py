@@ -63,7 +63,8 @@ def tried(answers: Mapping[int, Outcome | None], path: CheckPath = BY_GATE) -> O
 
     tools = Tools(nothing_is_found, lambda probed: MARK if probed.path else 0)
     asked = replace(check(path), timeout_s=0.05)
-    return asyncio.run(attempt(asked, "connect", {"connect": probe}, tools))
+    attempted = attempt(asked, "connect", {"connect": probe}, tools)
+    return asyncio.run(asyncio.wait_for(attempted, 10))
 
 
 GOOD, BAD = Outcome(True, "connected"), Outcome(False, "connection refused")
