@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from netns import asked_by_vip
 from netns.clusters import door_counters, kill_daemon, wait_for
 from netns.conftest import Build
 from onevip.lab import Cluster
 from onevip.lab.cluster import REAL_SERVERS, VIP
 
-DAEMON = Path(__file__).with_name("checks_by_vip.py")
+#: Longer than a segment: the tunnel must take what TCP sends as one piece.
+REQUEST = ".healthcheck.html?" + "x" * 3000
 #: Port 80 is checked by way of the VIP, port 8080 at the real servers' own addresses.
 FILE = """\
 checktimeout=1
@@ -23,14 +25,15 @@ quiescent=yes
 """ + "".join(
     f"""\
 virtual={VIP}:{port}
-        real={REAL_SERVERS["rs1"]}:{port} {{method}} 2 ".healthcheck.html","OKAY"
-        real={REAL_SERVERS["rs2"]}:{port} {{method}} 2 ".healthcheck.html","OKAY"
+        real={REAL_SERVERS["rs1"]}:{port} {{method}} 2 "{REQUEST}","OKAY"
+        real={REAL_SERVERS["rs2"]}:{port} {{method}} 2 "{REQUEST}","OKAY"
         service=http
         checkport=80
         scheduler=wrr
         checktype=negotiate
+        checkpath={way}
 """
-    for port in (80, 8080)
+    for port, way in ((80, "vip"), (8080, "rip"))
 )
 BOTH = {"rs1": 2, "rs2": 2}
 #: A check's time limit, its second look, its interval; and what a busy machine takes.
@@ -48,10 +51,7 @@ def cluster(request: pytest.FixtureRequest, build: Build) -> Iterator[Cluster]:
 
 
 def start(cluster: Cluster) -> None:
-    with cluster.log.open("ab") as log:
-        cluster.daemon = cluster.director.start(
-            sys.executable, str(DAEMON), str(cluster.file), output=log
-        )
+    cluster.start_daemon()
     wait_for(lambda: weights(cluster, 80) == BOTH, "both up by way of the VIP", cluster)
     wait_for(lambda: weights(cluster, 8080) == BOTH, "both up", cluster)
 
@@ -108,6 +108,35 @@ def test_a_tunnel_without_an_end_is_found(cluster: Cluster) -> None:
     comes_back(cluster)
 
 
+#: A real server that answers datagrams to the VIP, from there.
+ANSWERS = f"""
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("{VIP}", {asked_by_vip.PORT}))
+print("ready", flush=True)
+while True:
+    server.sendto(*server.recvfrom(2000))
+"""
+
+
+def test_datagrams_and_echoes_go_that_way_too_and_refusals_come_back(cluster: Cluster) -> None:
+    """Beside the daemon: two processes have such paths here."""
+    server = cluster.host("rs1").start(sys.executable, "-c", ANSWERS, output=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        asking = (asked_by_vip.__file__, VIP, REAL_SERVERS["rs1"], cluster.method)
+        assert cluster.director.run(sys.executable, *asking).splitlines() == [
+            "udp b'hello'",
+            "udp closed Connection refused",
+            "tcp closed Connection refused",
+            "echo b'nevip'",
+        ]
+    finally:
+        server.terminate()
+        server.communicate()
+
+
 #: The programs at tc's hooks, by name: "NAME eth0" a line. bpftool shows no tcx before 7.3.
 ATTACHED = """
 import ctypes, json, socket, subprocess
@@ -141,8 +170,8 @@ def test_nothing_of_it_outlives_the_daemon(cluster: Cluster) -> None:
     assert attached(cluster) == HERE
     kill_daemon(cluster)
     assert attached(cluster) == []
-    start(cluster)
-    assert attached(cluster) == HERE
+    start(cluster)  # the table is what it was: that says nothing of the new daemon
+    wait_for(lambda: attached(cluster) == HERE, "programs at eth0", cluster)
     assert cluster.stop_daemon() == 0
     assert attached(cluster) == []
     kept = "from onevip import namespace as n; print(*n.run_directory().glob('checks-*'))"

@@ -72,7 +72,8 @@ virtual=10.20.0.100:80
         protocol=tcp
         scheduler=wrr
         checktype=negotiate
-"""
+{check_path}"""
+BY_VIP = "        checkpath=vip\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +245,16 @@ class Cluster:
     def rows(self) -> dict[str, Row]:
         return rows_of(self.listing())
 
-    def write_file(self, *, quiescent: bool = True) -> str:
-        """Write the director's ldirectord.cf; its text. A running daemon never sees half of it."""
-        text = LDIRECTORD_CF.format(method=self.method, quiescent="yes" if quiescent else "no")
+    def write_file(self, *, quiescent: bool = True, by_vip: bool = False) -> str:
+        """Write the director's ldirectord.cf; its text. A running daemon never sees half of it.
+
+        `by_vip`: checks go to the VIP, by the way that clients' packets take.
+        """
+        text = LDIRECTORD_CF.format(
+            method=self.method,
+            quiescent="yes" if quiescent else "no",
+            check_path=BY_VIP if by_vip else "",
+        )
         unfinished = self.file.with_suffix(".new")
         unfinished.write_text(text)
         unfinished.replace(self.file)

@@ -115,6 +115,8 @@ class Walkthrough:
             self.find_the_director()
             self.balance()
             self.look_at_the_wire()
+            if self.by_vip:
+                self.lose_the_vip()
             self.lose_a_server()
             self.get_it_back()
             self.fall_back()
@@ -130,6 +132,11 @@ class Walkthrough:
         finally:
             self.cluster.down()
 
+    @property
+    def by_vip(self) -> bool:
+        """Whether checks take the clients' way: shown once."""
+        return self.cluster.method == "gate"
+
     # The steps.
 
     def build(self) -> None:
@@ -144,7 +151,7 @@ class Walkthrough:
         with self.narrator.step(
             "onevip run ldirectord.cf: both real servers are checked: weight 2"
         ) as shown:
-            shown.append(self.cluster.write_file())
+            shown.append(self.cluster.write_file(by_vip=self.by_vip))
             self.cluster.start_daemon()
             eventually(
                 lambda: self.weights() == {"rs1": 2, "rs2": 2}, READY_S, "not both have weight 2"
@@ -200,6 +207,28 @@ class Walkthrough:
             assert server is not None
             CHECKS[self.cluster.method](server, at_director, at_client, shown)
 
+    def lose_the_vip(self) -> None:
+        with self.narrator.step(
+            "real server 1 loses the VIP: seen by checkpath=vip alone"
+        ) as shown:
+            server = self.cluster.host("rs1")
+            server.ip(f"address delete {VIP}/32 dev lo")
+            took = eventually(
+                lambda: self.weights() == {"rs1": 0, "rs2": 2},
+                READY_S,
+                "real server 1 keeps its weight",
+            )
+            own = self.cluster.director.run("curl", "-sSf", f"http://{REAL_SERVERS['rs1']}/")
+            observe(own.strip() == PAGES["rs1"], "it does not answer at its own address either")
+            shown.append(
+                f"noticed after {took:.1f} s; at {REAL_SERVERS['rs1']} it still says {own}"
+            )
+            shown.append(self.words_about(f"not at {VIP}"))
+            server.ip(f"address add {VIP}/32 dev lo")
+            eventually(
+                lambda: self.weights() == {"rs1": 2, "rs2": 2}, READY_S, "it gets no weight again"
+            )
+
     def lose_a_server(self) -> None:
         with self.narrator.step(
             "Apache on real server 1 stops: weight 0, and no request fails after that"
@@ -242,7 +271,7 @@ class Walkthrough:
         with self.narrator.step(
             "quiescent=no in the file: reloaded, the dead leave the table"
         ) as shown:
-            self.cluster.write_file(quiescent=False)
+            self.cluster.write_file(quiescent=False, by_vip=self.by_vip)
             took = eventually(lambda: not self.weights(), READY_S, "they stay in the table")
             shown.append(f"gone after {took:.1f} s")
             self.cluster.web_servers["rs2"].start()
@@ -262,6 +291,12 @@ class Walkthrough:
             observe(VIP not in self.cluster.listing(), "the service is still in the table")
 
     # What they look at.
+
+    def words_about(self, what: str) -> str:
+        """The daemon's last line that says so, without its date."""
+        said = [line for line in self.cluster.log.read_text().splitlines() if what in line]
+        observe(said, f"the daemon says nothing of {what!r}")
+        return said[-1].partition("]: ")[2]
 
     def get(self) -> str:
         self.requests += 1

@@ -22,10 +22,13 @@ from onevip.engines.bpf.doors import Filter, Interface, Place, interfaces, tcx_l
 from onevip.engines.bpf.shapes import Method
 from onevip.model import CheckPath, DataplaneError, ForwardingMethod
 
-#: Marks are 0x6f7DPPPP: one of sixteen daemons in this network namespace, one of its paths.
+#: Marks are 0x6f7NPPPP: one of sixteen daemons in this network namespace, one of its paths; bits
+#: 14 and 15 are kube-proxy's.
 MARKS = 0x6F70_0000
 DAEMONS = 16
-PATHS = 1 << 16
+DAEMON_SHIFT = 16
+PATHS = 1 << 14  # as many as the map has room for
+STEP = "checks by way of the VIP"
 _METHODS = {
     ForwardingMethod.GATE: Method.METHOD_GATE,
     ForwardingMethod.IPIP: Method.METHOD_IPIP,
@@ -102,12 +105,15 @@ class CheckPaths:
         if not wanted:
             self.end()
             return {}
+        if len(wanted) > PATHS:
+            self.end()
+            raise DataplaneError(STEP, f"{len(wanted)} of them: {PATHS} is the limit of a daemon")
         try:
             self._load()
             self._write(wanted)
             problems = self.follow()
             if problems and not self._held:
-                raise DataplaneError("attaching nowhere", problems[0])
+                raise DataplaneError(STEP, problems[0])
         except BaseException:
             self.end()
             raise
@@ -131,7 +137,7 @@ class CheckPaths:
                 try:
                     self._held[where.index, name] = _attach(loaded.programs[name], where, place)
                 except DataplaneError as error:
-                    problems.append(f"checks along the data path by {where.name}: {error}")
+                    problems.append(f"{STEP}: {where.name}: {error}")
         return problems
 
     def end(self) -> None:
@@ -172,7 +178,7 @@ class CheckPaths:
         """Another one each time: a probe that still runs shall not be led to another server."""
         while True:
             self._next = (self._next + 1) % PATHS
-            mark = MARKS + self._number * PATHS + self._next
+            mark = MARKS + (self._number << DAEMON_SHIFT) + self._next
             if mark not in taken:
                 return mark
 
@@ -214,9 +220,7 @@ def _claim() -> tuple[int, int]:
         lock = _locked(_file(number))
         if lock is not None:
             return number, lock
-    raise DataplaneError(
-        "checks along the data path", f"{DAEMONS} daemons here have such checks: that is the limit"
-    )
+    raise DataplaneError(STEP, f"{DAEMONS} daemons here have such checks: that is the limit")
 
 
 def sweep(but: int = -1) -> None:
