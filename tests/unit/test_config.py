@@ -30,7 +30,13 @@ INVALID_RANGE = (
     "First value must be greater than or equal to the second value"
 )
 HOSTS = {"web1.example.test": "10.5.0.20", "www.example.test": "10.5.9.9", "5060": "0.0.19.196"}
-PORTS = {("http", "tcp"): 80, ("http", "udp"): 80, ("domain", "tcp"): 53, ("domain", "udp"): 53, ("tftp", "udp"): 69}
+PORTS = {
+    ("http", "tcp"): 80,
+    ("http", "udp"): 80,
+    ("domain", "tcp"): 53,
+    ("domain", "udp"): 53,
+    ("tftp", "udp"): 69,
+}
 
 
 def resolve(host: str, version: int) -> IPv4Address | IPv6Address | None:
