@@ -162,7 +162,7 @@ def _letter(chance: random.Random, lines: Lines) -> None:
     at = _at(chance, lines)
     if line := lines[at]:
         where = chance.randrange(len(line))
-        put = chance.choice(list('="#:.,-> \t019aZé[]6') + [""])
+        put = chance.choice([*list('="#:.,-> \t019aZé[]6'), ""])
         lines[at] = line[:where] + put + line[where + chance.randrange(2) :]
 
 

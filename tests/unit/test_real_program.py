@@ -53,7 +53,9 @@ def test_another_reading_is_noticed(real_program, tmp_path, monkeypatch):
     )
     (why,) = dict(differential.compared([path], OWN / "hosts")).values()
     assert why == [
-        ".virtual[0].real[0].id is 'negotiate:http:tcp:10.0.0.2:80:::8:gate:\\\\/:', "
-        "not 'negotiate:http:tcp:10.0.0.2:80:::7:gate:\\\\/:'",
+        (
+            ".virtual[0].real[0].id is 'negotiate:http:tcp:10.0.0.2:80:::8:gate:\\\\/:', "
+            "not 'negotiate:http:tcp:10.0.0.2:80:::7:gate:\\\\/:'"
+        ),
         ".virtual[0].real[0].weight is '8', not '7'",
     ]
