@@ -12,7 +12,7 @@ from corpus.compare import Hosts, differences
 from onevip.config import World, names, read
 from onevip.config.safety import decoded
 
-_SECRET = re.compile(r"(Unknown command \W*(?:passwd|secret)\s*=\s*)\S[^\n]*")
+_SECRET = re.compile(r"(Unknown command \W*(?:passwd|secret)\s*=\s*)\S[^\n]*", re.IGNORECASE)
 
 
 def files(directory: Path, sources: Sequence[Path], seeds: range) -> list[Path]:

@@ -1,4 +1,4 @@
-"""docs/ldirectord.cf.md is true: it names every directive, where it may stand, and which are new."""
+"""docs/ldirectord.cf.md is true: it names every directive, where it stands, and which are new."""
 
 from __future__ import annotations
 

@@ -6,26 +6,27 @@ import json
 import re
 import subprocess
 
-import parts
 import pytest
 
+import parts
 from onevip.config import perl_regex
 
 PATTERNS = [
-    "Test Page", "^ok$", r"\Aok\z", r"ok\Z", r"\hok\h", r"a\Hb", r"[[:alpha:]]+[[:digit:]]", r"\d{2,}",
-    r"[^[:space:]]x", r"[[:^digit:]]x", r"[[:punct:]]", "[[:xdigit:]]{2}", r"\Qa.b\E", r"\yes", "a{,2}b",
-    "a{2}b", "a{x}b", "x{", "(?<n>a)b\\k<n>", "(?'n'a)b\\k{n}", r"(a)b\g1", r"(a)b\g{1}", r"(a)b\1",
-    "a(?i)b", "a(?i)b|c", "(x(?i)y|z)w", "(?i)OK", "(?i:O)k", r"\x{6f}k", r"\x6fk", r"a\Rb", r"\Nk",
-    r"\vk", "a++b", "(?>a+)b", "(?#comment)ok", "o(?# c )k", "é", "[é]", r"[\h]x", r"[a\]]b", "[]a]b",
-    "[^]a]b", r"\e", "[[a]b", "a|b|", "(?:a|b)k", "(?=o)ok", "(?<!n)ok", "(?<=n)ok", r"\bok\b", r"o\.k",
-    "(?s)a.b", "(?m)^ok", "(?x) o k", r"\/ok", "ok\\n", r"\s+", r"\S\s\S", ".", "", r"[\w.-]+@[\w.-]+",
-    "{", "}", "a{,}b", "]", r"\-", r"\_", "[a-z&&x]", r"o\Bk", r"[\b]", "(ok)?k", "(?P<m>o)k",
+    "Test Page", "^ok$", r"\Aok\z", r"ok\Z", r"\hok\h", r"a\Hb", r"[[:alpha:]]+[[:digit:]]",
+    r"\d{2,}", r"[^[:space:]]x", r"[[:^digit:]]x", r"[[:punct:]]", "[[:xdigit:]]{2}", r"\Qa.b\E",
+    r"\yes", "a{,2}b", "a{2}b", "a{x}b", "x{", "(?<n>a)b\\k<n>", "(?'n'a)b\\k{n}", r"(a)b\g1",
+    r"(a)b\g{1}", r"(a)b\1", "a(?i)b", "a(?i)b|c", "(x(?i)y|z)w", "(?i)OK", "(?i:O)k", r"\x{6f}k",
+    r"\x6fk", r"a\Rb", r"\Nk", r"\vk", "a++b", "(?>a+)b", "(?#comment)ok", "o(?# c )k", "é",
+    "[é]", r"[\h]x", r"[a\]]b", "[]a]b", "[^]a]b", r"\e", "[[a]b", "a|b|", "(?:a|b)k", "(?=o)ok",
+    "(?<!n)ok", "(?<=n)ok", r"\bok\b", r"o\.k", "(?s)a.b", "(?m)^ok", "(?x) o k", r"\/ok",
+    "ok\\n", r"\s+", r"\S\s\S", ".", "", r"[\w.-]+@[\w.-]+", "{", "}", "a{,}b", "]", r"\-", r"\_",
+    "[a-z&&x]", r"o\Bk", r"[\b]", "(ok)?k", "(?P<m>o)k",
 ]  # fmt: skip
 BODIES = [
-    b"ok", b"ok\n", b"not ok\nok", b"OK", b" ok ", b"a.b", b"Qa.bE", b"yes", b"aab", b"ab", b"a{x}b",
-    b"aba", b"aB", b"ac", b"xYw", b"zw", b"a\r\nb", b"a\nb", b"a b", b"12 x", b"x1", b"\t\x0bk", b"x{",
-    "caf\u00e9".encode(), b"\x1b", b"]b", b"[b", b"/ok", b"a@b.c", b"%", b"", b"-_&x", b"a\x08", b"af",
-    b"bx", b"c",
+    b"ok", b"ok\n", b"not ok\nok", b"OK", b" ok ", b"a.b", b"Qa.bE", b"yes", b"aab", b"ab",
+    b"a{x}b", b"aba", b"aB", b"ac", b"xYw", b"zw", b"a\r\nb", b"a\nb", b"a b", b"12 x", b"x1",
+    b"\t\x0bk", b"x{", "caf\u00e9".encode(), b"\x1b", b"]b", b"[b", b"/ok", b"a@b.c", b"%", b"",
+    b"-_&x", b"a\x08", b"af", b"bx", b"c",
 ]  # fmt: skip
 ASK = r"""
 use JSON::PP;
