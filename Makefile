@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bpf check test oracle differential stress bench vm demo lab-up lab-down clean
+.PHONY: help setup bpf check test oracle corpus differential stress bench vm demo lab-up lab-down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test: setup bpf ## every test; as root also packets through BPF and real traffic
 
 oracle: setup bpf ## recordings of the kernel's IPVS replayed: FIXTURES=DIR, DOOR=tc or xdp (root)
 	@PYTHONPATH=tests $(BIN)/python -m oracle --door $(or $(DOOR),tc) $(if $(FIXTURES),"$(FIXTURES)")
+
+corpus: setup ## files as the real ldirectord read them: FIXTURES=DIR
+	@PYTHONPATH=tests $(BIN)/python -m corpus $(if $(FIXTURES),"$(FIXTURES)")
 
 differential: setup bpf ## random lives of the programs and the reference, compared: FOR=seconds (root)
 	@ONEVIP_STRESS_S=$(or $(FOR),60) ONEVIP_REQUIRE=packet $(BIN)/pytest -q -s tests/packet/test_differential.py

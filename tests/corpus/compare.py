@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from corpus import structure, table
 from corpus.faults import FAULTS
-from onevip.config import Reading, World, names, read
+from onevip.config import Reading, World, names, read, world
 from onevip.config.safety import decoded
 
 HOST_NAME = "testhost"  # of the machine on which the corpus was recorded
@@ -51,7 +51,7 @@ class Corpus:
         self.world = World(
             resolve=Hosts(directory / "hosts"),
             port_of=names.port_of,
-            why_not_appendable=lambda _: "",
+            why_not_appendable=_why_not_appendable,
             is_directory=lambda _: False,
             own_name=lambda: HOST_NAME,
         )
@@ -117,6 +117,11 @@ def _by_command(file: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
+
+
+def _why_not_appendable(path: str) -> str:
+    """Files of the machine on which the corpus was recorded are not here, and were there."""
+    return world.why_not_appendable(path) if path.startswith("/nonexistent/") else ""
 
 
 class Hosts:

@@ -28,6 +28,12 @@ _POP = "pop without a login was up with the server dead"
 # Checks are serial: the table was recorded before these had their turn, and none is up at once.
 _NOT_YET = "service=none had not yet had its first check"
 
+# gate stores the service's port; the real program looks for its own, finds nothing, and its second
+# -a fails (§5.2). So a server that begins with weight 0 keeps it.
+_NEVER_FOUND = "gate with another port than the service's: never found again, so never up"
+# masq to port 0 is to the service's port. The table says so, and the daemon finds its rows again.
+_PORT_0 = "a masq server without a port stands in the table with the service's port, not with 0"
+
 FAULTS: dict[tuple[str, str], tuple[Fault, ...]] = {
     ("large-hosting.cf", "down"): (
         Fault(
@@ -63,6 +69,16 @@ FAULTS: dict[tuple[str, str], tuple[Fault, ...]] = {
         Fault(
             _POP,
             _rows("192.168.6.240:110 -> 127.0.0.1:110 192.168.16.3:110 192.168.16.5:110"),
+        ),
+    ),
+    ("oddities.cf", "up"): (Fault(_NEVER_FOUND, _rows("10.6.0.1:80 -> 0.0.0.80:80")),),
+    ("talk.cf", "up"): (
+        Fault(
+            _PORT_0,
+            _rows("""
+                10.3.0.6:636 -> 10.3.1.6:0 10.3.1.6:636
+                10.3.0.7:3306 -> 10.3.1.7:0 10.3.1.7:3306
+            """),
         ),
     ),
 }

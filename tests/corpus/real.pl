@@ -75,7 +75,10 @@ sub with_every_server {
 	no warnings 'redefine';
 	*main::_check_real = sub {
 		my ($virtual, $real) = @_;
-		service_set($virtual, $real, $state);
+		my $type = $$virtual{checktype};
+		return if $type eq "off";
+		my $unasked = $type eq "on" || ($type eq "negotiate" && $$virtual{service} eq "none");
+		service_set($virtual, $real, $unasked ? "up" : $state);
 	};
 	ld_setup();
 	ld_start();

@@ -21,6 +21,7 @@ from onevip.model import CheckType, Phase, Protocol, Secret
 _PHASES = {Phase.STARTING: 1, Phase.RUNNING: 2, Phase.STOPPING: 4, Phase.RELOADING: 8}
 _FLAG = {"masq": "-m", "gate": "-g", "ipip": "-i"}
 _PROTOCOL_FLAG = {"tcp": "-t", "udp": "-u", "fwm": "-f"}
+_BLANKS = re.compile(r"\s+(?=:|$)")
 Values = dict[str, Any]
 
 
@@ -40,12 +41,16 @@ def of(reading: Reading) -> Values:
 
 
 def plain(value: Any) -> Any:
-    """The same with every number as its text, and without what is not given."""
+    """The same with every number as its text, and without what is not given.
+
+    Blanks at the end of a value mean nothing to anybody, and we drop them; an id has values
+    inside.
+    """
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items() if one is not None}
     if isinstance(value, list):
         return [plain(one) for one in value]
-    return str(value)
+    return _BLANKS.sub("", str(value))
 
 
 def _yes(value: bool | None) -> str | None:
@@ -244,15 +249,15 @@ def _kind(check_type: CheckType, service: str, given: Given) -> str:
 def quotemeta(text: str) -> str:
     """Perl's, over bytes."""
     data = text.encode("utf-8", "surrogateescape")
-    return re.sub(rb"[^A-Za-z0-9_]", lambda match: b"\\" + match[0], data).decode("latin-1")
+    return re.sub(rb"[^A-Za-z0-9_]", lambda match: b"\\" + match[0], data).decode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def _url(section: SectionRead, service: str, line: RealLine, address: Address, request: str) -> str:
-    """mysql's port is not among those that the real program knows by service."""
     path = request.removeprefix("/")
     schema = "http" if service == "http_proxy" else service
-    known = {name: port for name, port in PORT_OF_SERVICE.items() if name != "mysql"}
-    port = section.given.get(d.CHECKPORT) or line.port or known.get(service, "")
+    port = section.given.get(d.CHECKPORT) or line.port or PORT_OF_SERVICE.get(service, "")
     if line.request is None and service == "http_proxy":
         return path
     if line.request is not None and f"{schema}://" in request:

@@ -306,7 +306,7 @@ def test_a_real_server_that_dies_loses_its_weight(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     text = (
-        "quiescent=yes\ncheckinterval=1\nvirtual=10.20.0.100:80\n"
+        f"quiescent=yes\nfork=yes\nvirtual=10.20.0.100:80\n\tcheckinterval=1\n"
         f'\treal=127.0.0.1:{port} masq 2 "x","OKAY"\n'
     )
 

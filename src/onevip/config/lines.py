@@ -57,6 +57,7 @@ class Section:
     head: Line
     body: tuple[Line, ...]
     last_line_read: int  # the line that ended the section, or the last one of the file
+    is_last_line: bool = False  # its head is the end of the file
 
 
 def hidden(raw: str) -> str:
@@ -88,6 +89,7 @@ def split(text: str) -> Iterator[Line | Section]:
         if not _SECTION_START.match(raw):
             yield line
             continue
+        is_last_line = index == len(raw_lines)
         body: list[Line] = []
         while index < len(raw_lines):
             raw = raw_lines[index]
@@ -98,4 +100,4 @@ def split(text: str) -> Iterator[Line | Section]:
                     break
                 body.append(Line(index + 1, raw, indented[1], ends[index]))
             index += 1
-        yield Section(line, tuple(body), min(index + 1, len(raw_lines)))
+        yield Section(line, tuple(body), min(index + 1, len(raw_lines)), is_last_line)

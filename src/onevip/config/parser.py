@@ -70,16 +70,9 @@ def _lines_read(text: str, source: Source, globally: Given) -> list[SectionRead]
             section = sections.read(part, source, globally)
             found.append(section)
             same = first_of.setdefault(section.id, section) if section.key else section
-            if same is not section:
+            if same is not section or (section.is_good and part.is_last_line):
                 section.is_good = False
-                one, other = same.place.line.number, section.place.line.number
-                source.said.append(
-                    section.place.error(
-                        "duplicate virtual server",
-                        f"{section.id} stands in line {one} and {other}",
-                        line=part.last_line_read,
-                    )
-                )
+                source.said.append(_duplicate(section, same, part))
             continue
         supervised = globally.get(d.SUPERVISED) is True
         try:
@@ -87,6 +80,17 @@ def _lines_read(text: str, source: Source, globally: Given) -> list[SectionRead]
         except ConfigError as error:
             source.said.append(error)
     return found
+
+
+def _duplicate(section: SectionRead, same: SectionRead, part: Section) -> ConfigError:
+    one, other = same.place.line.number, section.place.line.number
+    hint = (
+        f"{section.id} stands in line {one} and {other}"
+        if same is not section
+        # sic: at the end of the file ldirectord reads such a line twice
+        else "the section is empty: give it a real server in the next line"
+    )
+    return section.place.error("duplicate virtual server", hint, line=part.last_line_read)
 
 
 def _services(read_sections: tuple[SectionRead, ...], source: Source) -> list[ConfiguredService]:

@@ -71,15 +71,14 @@ def why_unsafe(path: str, found: os.stat_result) -> str:
 
 def _directories(path: str) -> Iterator[Path]:
     """Every directory on the way to the file, by each link that leads there."""
-    seen: set[Path] = set()
-    pending = [Path(path).absolute()]
-    while pending:
-        way = pending.pop()
+    ways, seen = [Path(path).absolute()], set[Path]()
+    while ways:
+        way = ways.pop()
+        if way in seen:
+            continue
+        seen.add(way)
         for part in (way, *way.parents):
-            if part in seen:
-                continue
-            seen.add(part)
             if part.is_symlink():
-                pending.append(part.parent / part.readlink())
+                ways.append(part.parent / part.readlink() / way.relative_to(part))
             elif part != way:
                 yield part

@@ -62,7 +62,12 @@ class FallbackLine:
     method: ForwardingMethod
 
     def address(self, version: int) -> Address:
-        """Raises ConfigError when the host has none of this IP version."""
+        """Raises ConfigError when the host has none of this IP version.
+
+        No host at all is this machine, as in ldirectord.
+        """
+        if not self.host:
+            return ip_address("127.0.0.1" if version == 4 else "::1")
         address = _resolved(self.host, version, self.place)
         if address is None:
             raise self.place.error(
