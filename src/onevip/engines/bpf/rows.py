@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from onevip.engines.base import CountersByKey
 from onevip.engines.bpf import shapes
@@ -48,10 +49,21 @@ class Rows:
         states = self.plane.services.column("state", used)
         return [index for index, state in enumerate(states) if state == SlotState.SLOT_USED]
 
+    def indexes_of(self, keys: Iterable[ServiceKey]) -> list[int]:
+        """Indexes of those services that are there."""
+        found = [self._index(key) for key in dict.fromkeys(keys)]
+        return [index for index in found if index is not None]
+
     def service_index(self, key: ServiceKey) -> int:
+        index = self._index(key)
+        if index is None:
+            raise UnknownService(f"{key} is not in the table")
+        return index
+
+    def _index(self, key: ServiceKey) -> int | None:
         index = self.plane.service_ids.get(key_bytes(key))
         if index is None or self.plane.services.get(index, "state") != SlotState.SLOT_USED:
-            raise UnknownService(f"{key} is not in the table")
+            return None
         return index
 
     def service(self, index: int) -> VirtualService:
