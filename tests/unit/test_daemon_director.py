@@ -65,7 +65,7 @@ class Desk:
         self.engine = MemoryEngine(table)
         self.checks = FakeChecks()
         self.wakes = 0
-        self.file = file
+        self.file, self.directory = file, directory
         self.ownership = Ownership(directory, file)
         self.ownership.acquire()
         self.director = Director(
@@ -75,12 +75,12 @@ class Desk:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def start(self, text: str = CF) -> Desk:
-        self.director.start(parse(text, self.file))
+    def start(self, text: str = CF, **values: object) -> Desk:
+        self.director.start(replace(parse(text, self.file), **values))
         return self
 
-    def use(self, text: str) -> Configuration:
-        configuration = parse(text, self.file)
+    def use(self, text: str, **values: object) -> Configuration:
+        configuration = replace(parse(text, self.file), **values)
         self.director.use(configuration)
         assert self.director.converge()
         return configuration

@@ -7,7 +7,7 @@ only the rows with a new verdict are touched, and the fallback server.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onevip.daemon.by_hand import Note
 from onevip.daemon.events import Row
@@ -117,7 +117,8 @@ def _notes(
         verdict = known.verdict_of(key)
         if verdict is Verdict.UNPROVEN:
             verdict = note.verdict
-        after[row] = Note(note.left if aim.is_deleted else (new,), verdict, aim.terms)
+        left = note.left if aim.is_deleted else (new,)
+        after[row] = Note(left, verdict, aim.terms, aim.ours)
         if old != new:
-            ahead[row] = Note((old, new), verdict, aim.terms)
+            ahead[row] = replace(after[row], left=(old, new))
     return ahead, after

@@ -25,11 +25,13 @@ class Note:
     `left`: the row as the daemon left it, None for no row; while a change is under way both the
     old and the new one, so that a daemon that is killed meanwhile takes neither for a hand's.
     Empty: the daemon has not dealt with this row yet. `verdict`: the last one that was acted on.
+    `terms`: what is by hand in the row; `ours`: the row without that, None when there is none.
     """
 
     left: tuple[RealServer | None, ...] = ()
     verdict: Verdict = Verdict.UNPROVEN
     terms: Terms = field(default_factory=dict)
+    ours: RealServer | None = None
 
     @property
     def was_there(self) -> bool:
@@ -42,7 +44,12 @@ class Note:
             return NOTHING if self.was_there else self.terms
         if not self.left or found in self.left:
             return self.terms
-        return {**self.terms, **edits(self.left[-1], found)}
+        terms = {**self.terms, **edits(self.left[-1], found)}
+        return {
+            name: value
+            for name, value in terms.items()
+            if self.ours is None or getattr(self.ours, name) != value
+        }
 
 
 BLANK = Note()

@@ -67,10 +67,10 @@ def _of_rows(known: Known, there: Rows) -> Iterator[Difference]:
             if note.was_there:
                 yield Difference(key, real, COMES_BACK)
             continue
-        terms = _by_hand(server, note.terms_of(there[real]), known.verdict_of(real))
-        if len(terms) == len(TERMS) and None in note.left:
+        terms = note.terms_of(there[real])
+        if len(terms) == len(TERMS) and note.ours is None:
             yield Difference(key, real, f"added by hand with weight {terms['weight']}", terms)
-        elif terms:
+        elif terms := _by_hand(server, terms, known.verdict_of(real)):
             yield Difference(key, real, _words(server, terms), terms)
 
 

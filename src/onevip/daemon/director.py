@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 from onevip import health
 from onevip.daemon import aims, differences
@@ -185,7 +186,7 @@ class Director:
             for key in self._standings.servers.get(service.key, ()):
                 note = self._notes.get((service.key, key))
                 if terms := note.terms_of(found.get(key)):
-                    kept[service.key, key] = Note((found.get(key), None), note.verdict, terms)
+                    kept[service.key, key] = replace(note, left=(found.get(key), None), terms=terms)
         self._notes.put(kept)
         self._notes.keep(row for row in self._notes.rows() if row[0] in left or row in kept)
 

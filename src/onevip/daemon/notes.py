@@ -124,7 +124,8 @@ def _line(row: Row, note: Note) -> str:
         "version": VERSION,
         "service": key_words(service),
         "real": [str(real.address), real.port],
-        "left": [left and [int(getattr(left, name)) for name in TERMS] for left in note.left],
+        "left": [_terms(left) for left in note.left],
+        "ours": _terms(note.ours),
         "verdict": note.verdict.value,
         "by_hand": dict(note.terms),
     }
@@ -137,13 +138,20 @@ def _parsed(said: dict[str, Any]) -> tuple[Row, Note]:
     address, port = said["real"]
     real = RealServerKey(ip_address(address), int(port))
     terms = {name: int(said["by_hand"][name]) for name in TERMS if name in said["by_hand"]}
-    left = tuple(words and _row(real, *words) for words in said["left"])
-    return (key_of(said["service"]), real), Note(left, Verdict(said["verdict"]), terms)
+    left = tuple(_row(real, words) for words in said["left"])
+    note = Note(left, Verdict(said["verdict"]), terms, _row(real, said["ours"]))
+    return (key_of(said["service"]), real), note
 
 
-def _row(real: RealServerKey, weight: int, method: int, upper: int, lower: int) -> RealServer:
-    terms = (int(weight), int(upper), int(lower))
-    return RealServer(real.address, real.port, ForwardingMethod(method), *terms)
+def _terms(row: RealServer | None) -> list[int] | None:
+    return row and [int(getattr(row, name)) for name in TERMS]
+
+
+def _row(real: RealServerKey, words: list[Any] | None) -> RealServer | None:
+    if words is None:
+        return None
+    weight, method, upper, lower = map(int, words)
+    return RealServer(real.address, real.port, ForwardingMethod(method), weight, upper, lower)
 
 
 def key_words(key: ServiceKey) -> list[str | int]:

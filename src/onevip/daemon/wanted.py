@@ -79,6 +79,7 @@ class Aim:
 
     row: RealServer | None
     terms: Terms = field(default_factory=dict)
+    ours: RealServer | None = None  # the row without what is by hand
     is_deleted: bool = False  # by hand, and stays away
 
 
@@ -93,7 +94,7 @@ def at_start(
     """When a configuration is put in force: every row of it ought to be there."""
     if verdict is Verdict.UNPROVEN:
         row = found or _without_weight(server, quiescent)
-        return Aim(row, note.terms_of(found))
+        return Aim(row, note.terms_of(found), note.ours)
     terms = note.terms_of(found) if verdict is note.verdict else NOTHING
     return _aim(server, verdict, terms, quiescent)
 
@@ -113,7 +114,7 @@ def at_verdict(
     `readdquiescent` (`readd`) it comes back only with weight (spec ldirectord §5.2).
     """
     if verdict is Verdict.UNPROVEN:
-        return Aim(found, note.terms_of(found))
+        return Aim(found, note.terms_of(found), note.ours)
     is_same = verdict is note.verdict
     is_deleted = found is None and note.was_there
     if is_deleted and (is_same or (verdict is Verdict.DOWN and not readd)):
@@ -124,7 +125,7 @@ def at_verdict(
 def _aim(server: ConfiguredRealServer, verdict: Verdict, terms: Terms, quiescent: bool) -> Aim:
     ours = server.real if verdict is Verdict.UP else _without_weight(server, quiescent)
     row = edited(ours, terms, server.real.key)
-    return Aim(row, edits(ours, row) if row is not None and terms else NOTHING)
+    return Aim(row, edits(ours, row) if row is not None and terms else NOTHING, ours)
 
 
 def _without_weight(server: ConfiguredRealServer, quiescent: bool) -> RealServer | None:
