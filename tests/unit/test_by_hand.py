@@ -55,7 +55,7 @@ def said(desk: Desk) -> dict[str, str]:
     """Where the table differs: real server, or service, and how."""
     return {
         str(found.real.address if found.real else found.service): found.words
-        for found in desk.director.differences()
+        for found in desk.director.differences(WEB)
     }
 
 

@@ -89,16 +89,14 @@ class Director:
         """The rows of the configuration and the verdicts on them."""
         return self._standings
 
-    def differences(self) -> list[Difference]:
-        """Where somebody changed the table by hand. Raises OnevipError."""
-        actual = self._engine.read(self._standings.services)
-        state_of = self._standings.state_now()
-        found: list[Difference] = []
-        for key in self._standings.services:
-            is_on = self._standings.fallback_is_on(key)
-            known = self._known(key, state_of)
-            found += differences.of(known, actual.get(key), fallback_is_on=is_on)
-        return found
+    def differences(self, service: ServiceKey) -> list[Difference]:
+        """Where somebody changed a service by hand; none of one that went. Raises OnevipError."""
+        if service not in self._standings.services:
+            return []
+        actual = self._engine.read([service]).get(service)
+        known = self._known(service, self._standings.state_now())
+        is_on = self._standings.fallback_is_on(service)
+        return list(differences.of(known, actual, fallback_is_on=is_on))
 
     def start(self, configuration: Configuration) -> None:
         """Put the first configuration in force.

@@ -144,7 +144,7 @@ def _parsed(said: dict[str, Any]) -> tuple[Row, Note]:
 
 
 def _terms(row: RealServer | None) -> list[int] | None:
-    return row and [int(getattr(row, name)) for name in TERMS]
+    return None if row is None else [int(getattr(row, name)) for name in TERMS]
 
 
 def _row(real: RealServerKey, words: list[Any] | None) -> RealServer | None:

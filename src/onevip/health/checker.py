@@ -55,12 +55,18 @@ class Checker:
         self._sleep = sleep
         self._chance = chance
         self._states: dict[Check, State] = {}
+        self._next: dict[Check, float] = {}
         self._tasks: dict[Check, asyncio.Task[None]] = {}
 
     @property
     def states(self) -> dict[Check, State]:
         """What is known now of every check in force."""
         return dict(self._states)
+
+    def next_probe_s(self, check: Check) -> float | None:
+        """In how many seconds it is probed again; None: never, or just now."""
+        at = self._next.get(check, 0.0) - self._clock()
+        return at if at > 0 else None
 
     def watch(self, checks: Iterable[Check]) -> None:
         """Make these the checks in force, and start probing those that are new.
@@ -71,6 +77,7 @@ class Checker:
         wanted = set(checks)
         for check in self._states.keys() - wanted:
             del self._states[check]
+            self._next.pop(check, None)
             if task := self._tasks.pop(check, None):
                 task.cancel()
         new = wanted - self._states.keys()
@@ -95,6 +102,7 @@ class Checker:
         # so that checks that began together do not go on together.
         part_of_interval = self._chance()
         while True:
+            self._next[check] = self._clock() + delay_s
             await self._sleep(delay_s)
             started = self._clock()
             name = check.probes[-1]
