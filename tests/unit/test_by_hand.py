@@ -390,3 +390,12 @@ def test_what_left_the_file_is_forgotten(desk):
     assert desk.ownership.notes.rows() == []
     desk.use(KEEPING)
     assert up(desk).weights() == {ONE: 2, TWO: 2}
+
+
+def test_a_restart_with_the_last_server_out_by_hand_does_not_turn_the_fallback_on(desk):
+    desk.hear(TWO, REFUSED)
+    desk.edit(ONE, weight=0)
+    desk = killed(desk)
+    assert desk.engine.applied == []
+    desk = up(desk)
+    assert desk.weights() == {ONE: 0, TWO: 2}

@@ -43,7 +43,14 @@ class Known:
             elif serves(server, verdict, None):
                 return True
         rows = there() if unproven else {}
-        return any(serves(self.servers[k], Verdict.UNPROVEN, rows.get(k)) for k in unproven)
+        return any(
+            serves(self.servers[k], self._last(k, rows.get(k)), rows.get(k)) for k in unproven
+        )
+
+    def _last(self, key: RealServerKey, row: RealServer | None) -> Verdict:
+        """Who was up before a restart may have no weight because somebody took it by hand."""
+        was_up = row is not None and self.note_of(key).verdict is Verdict.UP
+        return Verdict.UP if was_up else Verdict.UNPROVEN
 
 
 @dataclass(frozen=True, slots=True)

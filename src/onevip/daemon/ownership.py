@@ -45,8 +45,8 @@ class Ownership:
     """The services that the daemon of one configuration file named or made."""
 
     def __init__(self, directory: Path, configuration_file: str) -> None:
-        self._directory = directory
-        self._file = Path(configuration_file).resolve()
+        self.directory = directory
+        self.file = Path(configuration_file).resolve()
         self.name = name_of(configuration_file)
         self._list = directory / f"{self.name}.services.json"
         self._lock = -1
@@ -55,14 +55,14 @@ class Ownership:
 
     def acquire(self) -> None:
         """Become the daemon of this file. Raises AlreadyRunning, OSError."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             self._lock = os.open(_lock_of(self._list), os.O_RDWR | os.O_CREAT, 0o600)
             if not _locked(self._lock):
                 holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
                 self._unlock()
                 raise AlreadyRunning(
-                    f"a daemon for {self._file} runs already (pid {holder or 'unknown'}): "
+                    f"a daemon for {self.file} runs already (pid {holder or 'unknown'}): "
                     "stop it first, or let it reload by SIGHUP"
                 )
             os.ftruncate(self._lock, 0)
@@ -89,7 +89,7 @@ class Ownership:
         """The services of the other daemons that run in this directory, and their files."""
         found: dict[ServiceKey, str] = {}
         with self._alone():
-            for path in sorted(self._directory.glob("*.services.json")):
+            for path in sorted(self.directory.glob("*.services.json")):
                 if path != self._list and _is_locked(_lock_of(path)):
                     found |= _read(path)
         return found
@@ -107,7 +107,7 @@ class Ownership:
             return
         self.services = services
         rows = [key_words(key) for key in sorted(services, key=lambda key: key.order)]
-        text = json.dumps({"version": 1, "file": str(self._file), "services": rows}, indent=1)
+        text = json.dumps({"version": 1, "file": str(self.file), "services": rows}, indent=1)
         draft = self._list.with_suffix(".new")
         try:
             draft.write_text(text + "\n")
@@ -119,7 +119,7 @@ class Ownership:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """While one daemon looks whether others run, none begins."""
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
