@@ -44,7 +44,8 @@ class Known:
                 return True
         rows = there() if unproven else {}
         return any(
-            serves(self.servers[k], self._last(k, rows.get(k)), rows.get(k)) for k in unproven
+            serves(self.servers[key], self._last(key, rows.get(key)), rows.get(key))
+            for key in unproven
         )
 
     def _last(self, key: RealServerKey, row: RealServer | None) -> Verdict:

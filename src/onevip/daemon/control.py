@@ -74,9 +74,21 @@ class Peer:
 class Control:
     """The control socket of one daemon. Without one the daemon runs, too: then it says so."""
 
-    def __init__(self, directory: Path, name: str, commands: Mapping[str, Command]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        commands: Mapping[str, Command],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._files = SocketFiles(directory, name)
         self._commands = commands
+        self._sleep = sleep
+        self._clock = clock
+        self._spent = spent
         self._server: asyncio.Server | None = None
         self._peers: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
@@ -168,13 +180,13 @@ class Control:
     async def _in_turn(self, command: Command | None) -> object:
         """One after another, with rests, so that no number of questions fills the time."""
         async with self._turn:
-            await asyncio.sleep(self._rested_at - time.monotonic())
-            began_s = time.thread_time()
+            await self._sleep(self._rested_at - self._clock())
+            began_s = self._spent()
             try:
                 return await command.answer() if command else None
             finally:
-                spent_s = max(time.thread_time() - began_s, SHORTEST_S)
-                self._rested_at = time.monotonic() + min(REST * spent_s, LONGEST_REST_S)
+                spent_s = max(self._spent() - began_s, SHORTEST_S)
+                self._rested_at = self._clock() + min(REST * spent_s, LONGEST_REST_S)
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
