@@ -130,9 +130,10 @@ def _server(server: Mapping[str, Any], row: RealServer | None) -> str:
 
 def _span(seconds: float) -> str:
     """`4 s`, `3 min`, `5 h 2 min`, `12 d`: as much as one wants to know."""
+    seconds = max(seconds, 0.0)  # the clock may have been set back
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if days >= 2:
         return f"{days} d"
     if hours:
         return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes >= 2 else f"{max(seconds, 0):.0f} s"
+    return f"{minutes} min" if minutes >= 2 else f"{seconds:.0f} s"
