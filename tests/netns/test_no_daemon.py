@@ -55,7 +55,10 @@ def test_ipvsadm_answers_and_edits_without_a_daemon(gate: Cluster) -> None:
     assert weights(gate) == {"rs1": 0, "rs2": 2}
     assert {gate.get() for _ in range(4)} == {PAGES["rs2"]}
     gate.start_daemon()
-    wait_for(lambda: weights(gate) == {"rs1": 2, "rs2": 2}, "adoption", gate)
+    gate.web_servers["rs1"].stop()
+    wait_for(lambda: "is down" in gate.log.read_text(), "a verdict", gate)
+    gate.web_servers["rs1"].start()
+    wait_for(lambda: weights(gate) == {"rs1": 2, "rs2": 2}, "the next verdict", gate)
 
 
 @pytest.mark.parametrize("door", ["tc", "xdp"])

@@ -65,7 +65,7 @@ class Desk:
         self.engine = MemoryEngine(table)
         self.checks = FakeChecks()
         self.wakes = 0
-        self.file = file
+        self.file, self.directory = file, directory
         self.ownership = Ownership(directory, file)
         self.ownership.acquire()
         self.director = Director(
@@ -75,15 +75,20 @@ class Desk:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def start(self, text: str = CF) -> Desk:
-        self.director.start(parse(text, self.file))
+    def start(self, text: str = CF, **values: object) -> Desk:
+        self.director.start(replace(parse(text, self.file), **values))
         return self
 
-    def use(self, text: str) -> Configuration:
-        configuration = parse(text, self.file)
+    def use(self, text: str, **values: object) -> Configuration:
+        configuration = replace(parse(text, self.file), **values)
         self.director.use(configuration)
         assert self.director.converge()
         return configuration
+
+    def edit(self, address: str, key: ServiceKey = WEB, **terms: int) -> None:
+        """As `ipvsadm -e`."""
+        (row,) = (r for r in self.engine.table.get(key).real_servers if str(r.address) == address)
+        self.engine.apply([EditRealServer(key, replace(row, **terms))])
 
     def hear(self, address: str, outcome: Outcome, *, converge: bool = True) -> None:
         (check,) = (c for c in self.checks.states if str(c.address) == address)
@@ -245,7 +250,7 @@ def test_two_daemons_on_one_file_are_refused(tmp_path):
 def test_a_daemon_that_owns_nothing_leaves_no_file(tmp_path):
     Desk(tmp_path).ownership.release()  # its file was broken, say
     desk = Desk(tmp_path).start()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
     assert desk.director.stop()
     desk.ownership.release()
     assert list(tmp_path.iterdir()) == []
@@ -428,16 +433,16 @@ def test_equal_checks_in_two_services_are_told_for_each(desk, said):
     ]
 
 
-def test_checks_on_and_off_decide_at_the_start(desk):
-    desk.start(CF + "    checktype=on\n")
-    assert desk.weights() == {"10.20.0.11": 2, "10.20.0.12": 2}
-    desk.use(CF + "    checktype=off\n")
+def test_checktype_on_is_up_at_once_and_off_is_out_of_the_table_until_somebody_puts_it_in(desk):
+    desk.start(CF + "    checktype=off\n")
     assert desk.weights() == {"10.20.0.11": 0, "10.20.0.12": 0, "127.0.0.1": 1}
+    desk.use(CF + "    checktype=on\n")
+    assert desk.weights() == {"10.20.0.11": 2, "10.20.0.12": 2}
 
 
-def test_a_weight_of_the_file_replaces_the_one_in_the_table(desk):
+def test_checktype_off_leaves_whom_it_finds_with_weight_as_the_real_program_does(desk):
     desk.start(CF + "    checktype=on\n")
-    real = desk.engine.table.get(WEB).real_servers[0]
-    desk.engine.apply([EditRealServer(WEB, replace(real, weight=9))])
-    desk.director.converge()
-    assert desk.weights()["10.20.0.11"] == 2
+    desk.edit("10.20.0.12", weight=0)
+    desk.use(CF + "    checktype=off\n")
+    assert desk.weights() == {"10.20.0.11": 2, "10.20.0.12": 0}
+    assert desk.director.standings.fallback_is_on(WEB) is False

@@ -79,7 +79,13 @@ class Telling(logging.Handler):
 Story = Callable[[Telling, MemoryEngine, Path], Awaitable[None]]
 
 
-def living(tmp_path: Path, story: Story, text: str = CF, **options: object) -> list[str]:
+def living(
+    tmp_path: Path,
+    story: Story,
+    text: str = CF,
+    run_directory: Path | None = None,
+    **options: object,
+) -> list[str]:
     """Tell a story while a daemon runs, then stop it by SIGTERM; what it said last."""
     file = tmp_path / "lb.cf"
     file.write_text(text)
@@ -90,7 +96,8 @@ def living(tmp_path: Path, story: Story, text: str = CF, **options: object) -> l
         logger.addHandler(telling)
         logger.setLevel(logging.INFO)
         engine = MemoryEngine()
-        task = asyncio.create_task(run(str(file), engine, tmp_path / "run", **options))
+        directory = run_directory or tmp_path / "run"
+        task = asyncio.create_task(run(str(file), engine, directory, **options))
         said = asyncio.create_task(telling.said("started on"))
         try:
             await asyncio.wait([task, said], return_when=asyncio.FIRST_COMPLETED)
@@ -337,9 +344,11 @@ PROGRAM = textwrap.dedent("""
 
 
 @contextlib.contextmanager
-def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    file = tmp_path / "lb.cf"
-    file.write_text(CF)
+def process(
+    tmp_path: Path, name: str = "lb.cf", text: str = CF
+) -> Iterator[subprocess.Popen[bytes]]:
+    file = tmp_path / name
+    file.write_text(text)
     source = Path(command.__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(file), str(tmp_path)],

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
     "check": Command("onevip.command.check", "main", "say what is wrong with a configuration"),
     "plan": Command("onevip.command.plan", "main", "show what a configuration would change"),
+    "status": Command("onevip.command.status", "main", "show verdicts and what is by hand"),
     "ipvsadm": Command("onevip.command.ipvsadm", "main", "show and edit the table, as ipvsadm"),
     "connections": Command("onevip.command.connections", "main", "show who is connected to what"),
     "sysctl": Command("onevip.command.sysctl", "main", "show and set tunables, as sysctl"),

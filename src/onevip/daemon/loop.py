@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from onevip.config import load
 from onevip.daemon.check_paths import CheckPaths
+from onevip.daemon.control import Command, Control
 from onevip.daemon.director import Director
 from onevip.daemon.events import (
     Event,
@@ -28,9 +27,13 @@ from onevip.daemon.events import (
     Stopped,
     Stopping,
 )
+from onevip.daemon.guarded import Guarded, nothing, optional
 from onevip.daemon.journal import Journal
 from onevip.daemon.links import Links
+from onevip.daemon.maintenance import Maintenance
 from onevip.daemon.ownership import Ownership
+from onevip.daemon.status import Status, uncheckable
+from onevip.daemon.threads import in_thread
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.base import Engine
 from onevip.health import Checker, Probed
@@ -42,23 +45,25 @@ from onevip.model import Configuration, OnevipError, Table, words_of
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Load = Callable[[str], Configuration]
 Surroundings = Callable[[Table], list[str]]
+Advice = Callable[[Configuration], list[str]]
 
 #: Verdicts that come together change the table together.
 GATHER_S = 0.01
 RETRY_S = 1.0
 TICK_S = 1.0
+#: So long the start waits for a maintenance directory that does not answer.
+PATIENCE_S = 1.0
 ROOM_S = 0.1  # a flood of 100,000 connections a second may bring 10,000 meanwhile
 
 
-def _nothing() -> list[str]:
+def _no_warnings(_: object) -> list[str]:
     return []
 
 
-def _no_warnings(_: Table) -> list[str]:
-    return []
+def _nobody() -> None:
+    pass
 
 
 async def run(
@@ -66,17 +71,20 @@ async def run(
     engine: Engine,
     run_directory: Path,
     *,
-    on_tick: Callable[[], list[str] | None] = _nothing,
+    on_tick: Callable[[], list[str] | None] = nothing,
     surroundings: Surroundings = _no_warnings,
     load: Load = load,
     listeners: Iterable[Listener] | None = None,
+    advice: Advice = _no_warnings,
+    ready: Callable[[], None] = _nobody,
 ) -> int:
     """Keep the table of this engine as the file and the real servers' health want it.
 
-    `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
-    what they return is logged. An engine may have `adopt` (called first), `follow_interfaces`,
-    `upkeep` (each second) and `make_room` (ten times a second). `listeners` hear what happens;
-    by default only the log does, in onevip's own words.
+    `on_tick` is called each second, `surroundings` (what is wrong around the table) and `advice`
+    (what the configuration needs) in a thread at the start and after a reload; what they return
+    is logged. `ready` is called once the first configuration is in force. An engine may have
+    `adopt` (called first), `follow_interfaces`, `upkeep` (each second) and `make_room` (ten times
+    a second). `listeners` hear what happens; by default only the log does, in onevip's own words.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -93,9 +101,11 @@ async def run(
         surroundings=surroundings,
         load=load,
         listeners=(Journal(),) if listeners is None else tuple(listeners),
+        advice=advice,
     )
     try:
         await daemon.start()
+        ready()
         await daemon.stopping.wait()
         return await daemon.stop()
     finally:
@@ -116,16 +126,16 @@ class Daemon:
         surroundings: Surroundings,
         load: Load,
         listeners: tuple[Listener, ...],
+        advice: Advice,
     ) -> None:
         self.stopping = asyncio.Event()
         self._file = file
         self._engine = engine
-        self._each_second = (_Guarded(on_tick), _Guarded(_optional(engine, "upkeep")))
-        self._make_room = _Guarded(_optional(engine, "make_room"))
-        self._follow = _Guarded(_optional(engine, "follow_interfaces"))
+        self._make_room = Guarded(optional(engine, "make_room"))
+        self._follow = Guarded(optional(engine, "follow_interfaces"))
         self._surroundings = surroundings
+        self._advice = advice
         self._load = load
-        self._listeners = listeners
         self._matcher = Matcher()
         self._check_paths = CheckPaths(engine)
         self._tools = tools = Tools(self._matcher.search, self._check_paths.mark_of)
@@ -134,9 +144,28 @@ class Daemon:
             self._heard,
         )
         self._director = Director(engine, ownership, self._checker, self._wake, self._tell)
+        self._maintenance = Maintenance()
+        status = Status(
+            str(ownership.file),
+            self._director,
+            self._checker.next_probe_s,
+            partial(uncheckable, probes=PROBES),
+        )
+        self._listeners = (status, *listeners)
+        self._control = Control(
+            ownership.directory,
+            ownership.name,
+            {"status": Command(status.report), "reload": Command(self.reload, waits=True)},
+        )
+        self._each_second = (
+            Guarded(on_tick),
+            Guarded(optional(engine, "upkeep")),
+            self._control.hold,
+        )
         self._links = Links(self._follow)
         self._converging: asyncio.TimerHandle | None = None
         self._reload_wanted = asyncio.Event()
+        self._reload_awaited: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -147,11 +176,16 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         watch = WatchFile(self._file)
         configuration = self._load(self._file)
-        for line in _optional(self._engine, "adopt")() or ():
+        for line in optional(self._engine, "adopt")() or ():
             log.info("%s", line)
         self._check_paths.use(configuration)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._maintenance.look(configuration)
         self._director.start(configuration)
         self._tell(Started(configuration))
+        self._director.maintain(self._maintenance.rows(configuration))
+        await self._control.start()
         self._links.start()
         self._follow()
         self._tasks = [
@@ -160,6 +194,7 @@ class Daemon:
             loop.create_task(self._every(ROOM_S, self._make_room)),
             loop.create_task(self._reload_when_wanted(watch)),
             loop.create_task(self._watch(watch)),
+            loop.create_task(self._maintain()),
         ]
 
     async def stop(self) -> int:
@@ -171,7 +206,9 @@ class Daemon:
 
     async def close(self) -> None:
         """Let go of everything; the table is not touched."""
+        await self._control.close()
         await self._end_tasks()
+        await self._maintenance.close()
         for listener in self._listeners:
             try:
                 await listener.close()
@@ -202,6 +239,14 @@ class Daemon:
             # A second one ends the process at once, wherever it hangs.
             asyncio.get_running_loop().remove_signal_handler(again)
             signal.signal(again, signal.SIG_DFL)
+
+    async def reload(self) -> str:
+        """Read the file again; the words of success. Raises OnevipError with those of failure."""
+        done = asyncio.get_running_loop().create_future()
+        self._reload_awaited.append(done)
+        self._reload_wanted.set()
+        await done
+        return "the file is in force"
 
     def _heard(self, probed: Probed) -> None:
         self._director.heard(probed)
@@ -239,87 +284,62 @@ class Daemon:
                 self._tell(FileChanged(self._director.configuration))
                 self._reload_wanted.set()
 
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self._maintenance.look(self._director.configuration)
+            self._director.maintain(self._maintenance.rows(self._director.configuration))
+
     async def _reload_when_wanted(self, watch: WatchFile) -> None:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
+            awaited, self._reload_awaited = self._reload_awaited, []
             watch.take()
             former = self._director.configuration
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
-                configuration = await _in_thread(lambda: self._load(self._file))
+                configuration = await in_thread(lambda: self._load(self._file))
                 self._director.use(configuration)
                 self._check_paths.use(configuration)  # before the new checks' first probes
             except OnevipError as error:
-                self._tell(NotReloaded(former, error))
-            except Exception:
-                log.exception("not reloaded, the last good configuration stays in force")
+                self._not_reloaded(former, error, awaited)
+            except Exception as error:
+                log.exception("the file could not be read")
+                words = f"{type(error).__name__}: {error}"
+                self._not_reloaded(former, OnevipError(words), awaited)
             else:
                 self._tell(Reloaded(configuration, former))
+                self._director.maintain(self._maintenance.rows(configuration))
                 self._converge()
+                _settle(awaited, None)
                 await self._tell_warnings(configuration)
 
+    def _not_reloaded(
+        self, former: Configuration, error: OnevipError, awaited: list[asyncio.Future[None]]
+    ) -> None:
+        self._tell(NotReloaded(former, error))
+        _settle(awaited, error)
+
     async def _tell_warnings(self, configuration: Configuration) -> None:
-        for warning in configuration.warnings:
+        for warning in (*configuration.warnings, *uncheckable(configuration, PROBES)):
             log.warning("%s", warning)
         try:
             table = self._engine.read()
-            for warning in await _in_thread(lambda: self._surroundings(table)):
+            around = await in_thread(
+                lambda: self._surroundings(table) + self._advice(configuration)
+            )
+            for warning in around:
                 log.warning("%s", warning)
         except Exception:
             log.exception("the surroundings could not be looked at")
 
 
-def _optional(engine: Engine, name: str) -> Callable[[], list[str] | None]:
-    """A method that not every engine has."""
-    found: Callable[[], list[str] | None] = getattr(engine, name, _nothing)
-    return found
-
-
-class _Guarded:
-    """A call whose failure is logged and ends nothing; its words too, each time they are new."""
-
-    def __init__(self, function: Callable[[], list[str] | None]) -> None:
-        self._function = function
-        self._said: list[str] = []
-
-    def __call__(self) -> None:
-        try:
-            said = self._function() or []
-            level = logging.WARNING
-        except OnevipError as error:
-            said, level = [str(error)], logging.ERROR
-        except Exception as error:
-            said, level = [f"{type(error).__name__}: {error}"], logging.ERROR
-            if said != self._said:
-                log.exception("%s failed", self._function)
-        for line in said:
-            if line not in self._said:
-                log.log(level, "%s", line)
-        self._said = said
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run it in a thread that does not hold up the end of the process, as an executor's would."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
+def _settle(awaited: Iterable[asyncio.Future[None]], error: OnevipError | None) -> None:
+    for future in awaited:
+        if future.done():  # who asked has gone
+            continue
+        if error is None:
+            future.set_result(None)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except Exception as raised:  # noqa: BLE001 - handed on to who awaits
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await done
+            future.set_exception(OnevipError(str(error)))

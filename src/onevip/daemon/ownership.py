@@ -1,8 +1,8 @@
 """Which services are this daemon's, across restarts, and that there is one daemon a file.
 
-Two files in the run directory for each configuration file: a lock, which the kernel releases
-whatever ends the daemon, and a list of services, written before the table is changed. A service
-that no daemon made is in no list and is never touched.
+In the run directory for each configuration file: a lock, which the kernel releases whatever ends
+the daemon, a list of services, written before the table is changed, and notes of its rows (see
+notes.py). A service that no daemon made is in no list and is never touched.
 """
 
 from __future__ import annotations
@@ -14,12 +14,23 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_address
 from pathlib import Path
 
-from onevip.model import OnevipError, Protocol, ServiceKey
+from onevip.daemon.notes import Notes, key_of, key_words
+from onevip.model import OnevipError, ServiceKey
 
 log = logging.getLogger(__name__)
+
+
+#: Bytes of a file's name in the names of its daemon's files; that of a socket is short.
+MAX_STEM = 48
+
+
+def name_of(configuration_file: str) -> str:
+    """What the daemon of this file calls its files: `lb-0a1b2c3d`."""
+    file = Path(configuration_file).resolve()
+    digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
+    return f"{os.fsencode(file.stem)[:MAX_STEM].decode(errors='ignore')}-{digest}"
 
 
 class AlreadyRunning(OnevipError):
@@ -34,32 +45,35 @@ class Ownership:
     """The services that the daemon of one configuration file named or made."""
 
     def __init__(self, directory: Path, configuration_file: str) -> None:
-        file = Path(configuration_file).resolve()
-        digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:8]
-        self._directory = directory
-        self._file = file
-        self._list = directory / f"{file.stem}-{digest}.services.json"
+        self.directory = directory
+        self.file = Path(configuration_file).resolve()
+        self.name = name_of(configuration_file)
+        self._list = directory / f"{self.name}.services.json"
         self._lock = -1
         self.services: frozenset[ServiceKey] = frozenset()
+        self.notes = Notes(directory / f"{self.name}.rows.jsonl")
 
     def acquire(self) -> None:
         """Become the daemon of this file. Raises AlreadyRunning, OSError."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             self._lock = os.open(_lock_of(self._list), os.O_RDWR | os.O_CREAT, 0o600)
             if not _locked(self._lock):
                 holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
                 self._unlock()
                 raise AlreadyRunning(
-                    f"a daemon for {self._file} runs already (pid {holder or 'unknown'}): "
+                    f"a daemon for {self.file} runs already (pid {holder or 'unknown'}): "
                     "stop it first, or let it reload by SIGHUP"
                 )
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self.services = frozenset(_read(self._list))
+        self.notes.load()
 
     def release(self) -> None:
-        """Let the next daemon in. The list of services stays for it; an empty one goes."""
+        """Let the next daemon in. What is to be remembered stays for it; empty files go."""
+        if self._lock >= 0:
+            self.notes.close()
         if self._lock >= 0 and not self.services:
             with suppress(FileNotFoundError), self._alone():  # all of it may have gone meanwhile
                 self._list.unlink(missing_ok=True)
@@ -75,7 +89,7 @@ class Ownership:
         """The services of the other daemons that run in this directory, and their files."""
         found: dict[ServiceKey, str] = {}
         with self._alone():
-            for path in sorted(self._directory.glob("*.services.json")):
+            for path in sorted(self.directory.glob("*.services.json")):
                 if path != self._list and _is_locked(_lock_of(path)):
                     found |= _read(path)
         return found
@@ -96,16 +110,8 @@ class Ownership:
         if services == self.services:
             return
         self.services = services
-        rows = [
-            [
-                key.protocol.name.lower(),
-                str(key.address),
-                key.port,
-                *((key.mark,) if key.mark else ()),
-            ]
-            for key in sorted(services, key=lambda key: key.order)
-        ]
-        text = json.dumps({"version": 1, "file": str(self._file), "services": rows}, indent=1)
+        rows = [key_words(key) for key in sorted(services, key=lambda key: key.order)]
+        text = json.dumps({"version": 1, "file": str(self.file), "services": rows}, indent=1)
         draft = self._list.with_suffix(".new")
         try:
             draft.write_text(text + "\n")
@@ -117,7 +123,7 @@ class Ownership:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """While one daemon looks whether others run, none begins."""
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -151,12 +157,7 @@ def _read(path: Path) -> dict[ServiceKey, str]:
     """A list's services and its file; none, with a warning, when it cannot be understood."""
     try:
         kept = json.loads(path.read_text())
-        return {
-            ServiceKey(
-                Protocol[protocol.upper()], ip_address(address), int(port), *map(int, mark)
-            ): kept["file"]
-            for protocol, address, port, *mark in kept["services"]
-        }
+        return {key_of(words): kept["file"] for words in kept["services"]}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -66,8 +66,11 @@ class LineFormat:
 class Engine(Protocol):
     """Holds the table of one network namespace and forwards its packets."""
 
-    def read(self) -> Table:
-        """The table as the engine holds it now. An engine that is not loaded holds nothing."""
+    def read(self, services: Iterable[ServiceKey] | None = None) -> Table:
+        """The table as the engine holds it now, or what it holds of those services.
+
+        An engine that is not loaded holds nothing.
+        """
         ...
 
     def snapshot(self, service: ServiceKey | None = None) -> Snapshot:

@@ -80,8 +80,8 @@ class MemoryEngine(RememberedConnections):
         self.set_to = Timeouts()
         self.tuned: dict[str, int] = {}
 
-    def read(self) -> Table:
-        return self.table
+    def read(self, services: Iterable[ServiceKey] | None = None) -> Table:
+        return self.table if services is None else self.table.restricted_to(services)
 
     def snapshot(self, service: ServiceKey | None = None) -> Snapshot:
         if service is not None and self.table.get(service) is None:

@@ -58,6 +58,7 @@ class Checker:
         self._sleep = sleep
         self._chance = chance
         self._states: dict[Check, State] = {}
+        self._next: dict[Check, float] = {}
         self._tasks: dict[Check, asyncio.Task[None]] = {}
         self._trouble: dict[str, float] = {}  # of our own → when it was last met
 
@@ -65,6 +66,11 @@ class Checker:
     def states(self) -> dict[Check, State]:
         """What is known now of every check in force."""
         return dict(self._states)
+
+    def next_probe_s(self, check: Check) -> float | None:
+        """In how many seconds it is probed again; None: never, or just now."""
+        at = self._next.get(check, 0.0) - self._clock()
+        return at if at > 0 else None
 
     def watch(self, checks: Iterable[Check]) -> None:
         """Make these the checks in force, and start probing those that are new.
@@ -75,6 +81,7 @@ class Checker:
         wanted = set(checks)
         for check in self._states.keys() - wanted:
             del self._states[check]
+            self._next.pop(check, None)
             if task := self._tasks.pop(check, None):
                 task.cancel()
         new = wanted - self._states.keys()
@@ -100,6 +107,7 @@ class Checker:
         period_s = check.interval_s * self._chance()
         rhythm = Rhythm(check)
         while True:
+            self._next[check] = self._clock() + delay_s
             await self._sleep(delay_s)
             started = self._clock()
             name = rhythm.next

@@ -74,13 +74,14 @@ class BpfEngine:
     def schedulers(self) -> frozenset[str]:
         return frozenset(SCHEDULERS)
 
-    def read(self) -> Table:
+    def read(self, services: Iterable[ServiceKey] | None = None) -> Table:
         with pins.reader_lock():
             plane = self._plane()
             if plane is None:
                 return Table.of()
             rows = Rows(plane)
-            return Table.of(rows.service(index) for index in rows.services())
+            indexes = rows.services() if services is None else rows.indexes_of(services)
+            return Table.of(rows.service(index) for index in indexes)
 
     def snapshot(self, service: ServiceKey | None = None) -> Snapshot:
         with pins.reader_lock():
