@@ -24,7 +24,7 @@ import pytest
 from onevip.command import run as command
 from onevip.command.environment import Environment
 from onevip.config import load
-from onevip.daemon import links, log, loop, run, watch_file
+from onevip.daemon import background, links, log, loop, run, watch_file
 from onevip.daemon.ownership import AlreadyRunning
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.memory import MemoryEngine
@@ -192,11 +192,12 @@ def test_autoreload_notices_a_new_content_and_tells_a_broken_one_once(tmp_path):
     living(tmp_path, story, text, load=load_with_short_interval)
 
 
-def test_without_autoreload_the_file_is_left_alone(tmp_path):
+def test_without_autoreload_a_changed_file_is_only_told_of(tmp_path):
     ticks = asyncio.Semaphore(0)
 
     async def story(telling, engine, file):
         file.write_text("nonsense")
+        assert (await telling.said("has changed on disk")).endswith("by SIGHUP or autoreload=yes")
         for _ in range(20):
             await ticks.acquire()
         assert telling.lines == []
@@ -409,7 +410,7 @@ class Stuck(io.StringIO):
 
 
 def test_a_log_that_nobody_reads_holds_up_nothing(monkeypatch):
-    monkeypatch.setattr(log, "MAX_WAITING", 2)
+    monkeypatch.setattr(background, "MAX_WAITING", 2)
     stream = Stuck()
     with log.to(stream):
         logging.getLogger("onevip").info("line 1")
@@ -423,7 +424,7 @@ def test_a_log_that_nobody_reads_holds_up_nothing(monkeypatch):
 
 
 def test_a_log_that_nobody_ever_reads_does_not_keep_the_daemon_from_ending(monkeypatch):
-    monkeypatch.setattr(log, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(background, "PATIENCE_S", 0.01)
     stream = Stuck()
     with log.to(stream):
         logging.getLogger("onevip").info("line 1")

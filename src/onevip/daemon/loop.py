@@ -6,16 +6,14 @@ Short on purpose: what is to be done is decided in `director`, here only when.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from onevip.config import load
+from onevip.daemon import outside
 from onevip.daemon.director import Director
 from onevip.daemon.events import (
     Event,
@@ -30,6 +28,7 @@ from onevip.daemon.events import (
 from onevip.daemon.journal import Journal
 from onevip.daemon.links import Links
 from onevip.daemon.ownership import Ownership
+from onevip.daemon.threads import in_thread
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.base import Engine
 from onevip.health import Checker, Probed
@@ -41,7 +40,6 @@ from onevip.model import Configuration, OnevipError, Table, words_of
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Load = Callable[[str], Configuration]
 Surroundings = Callable[[Table], list[str]]
 
@@ -75,7 +73,7 @@ async def run(
     `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
     what they return is logged. An engine may have `adopt` (called first), `follow_interfaces`,
     `upkeep` (each second) and `make_room` (ten times a second). `listeners` hear what happens;
-    by default only the log does, in onevip's own words.
+    by default the log does, in onevip's own words, and mails, monitor files and programs.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -91,7 +89,7 @@ async def run(
         on_tick=on_tick,
         surroundings=surroundings,
         load=load,
-        listeners=(Journal(),) if listeners is None else tuple(listeners),
+        listeners=(Journal(), *outside.listeners()) if listeners is None else tuple(listeners),
     )
     try:
         await daemon.start()
@@ -169,11 +167,7 @@ class Daemon:
     async def close(self) -> None:
         """Let go of everything; the table is not touched."""
         await self._end_tasks()
-        for listener in self._listeners:
-            try:
-                await listener.close()
-            except Exception:
-                log.exception("%s could not be closed", listener)
+        await asyncio.gather(*(_close(listener) for listener in self._listeners))
         await self._matcher.close()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -227,22 +221,25 @@ class Daemon:
                 call()
 
     async def _watch(self, watch: WatchFile) -> None:
-        """autoreload: look at the file each checkinterval."""
+        """Look at the file each checkinterval. Without autoreload it is only told of."""
         while True:
             await asyncio.sleep(self._director.configuration.check_interval_s)
-            if self._director.configuration.autoreload and await watch.has_changed():
-                self._tell(FileChanged(self._director.configuration))
-                self._reload_wanted.set()
+            if await watch.has_changed():
+                configuration = self._director.configuration
+                self._tell(FileChanged(configuration))
+                if configuration.autoreload:
+                    self._reload_wanted.set()
 
     async def _reload_when_wanted(self, watch: WatchFile) -> None:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
-            watch.take()
             former = self._director.configuration
+            if watch.take():
+                self._tell(FileChanged(former))
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
-                configuration = await _in_thread(lambda: self._load(self._file))
+                configuration = await in_thread(lambda: self._load(self._file))
                 self._director.use(configuration)
             except OnevipError as error:
                 self._tell(NotReloaded(former, error))
@@ -258,7 +255,7 @@ class Daemon:
             log.warning("%s", warning)
         try:
             table = self._engine.read()
-            for warning in await _in_thread(lambda: self._surroundings(table)):
+            for warning in await in_thread(lambda: self._surroundings(table)):
                 log.warning("%s", warning)
         except Exception:
             log.exception("the surroundings could not be looked at")
@@ -268,6 +265,13 @@ def _optional(engine: Engine, name: str) -> Callable[[], list[str] | None]:
     """A method that not every engine has."""
     found: Callable[[], list[str] | None] = getattr(engine, name, _nothing)
     return found
+
+
+async def _close(listener: Listener) -> None:
+    try:
+        await listener.close()
+    except Exception:
+        log.exception("%s could not be closed", listener)
 
 
 class _Guarded:
@@ -291,29 +295,3 @@ class _Guarded:
             if line not in self._said:
                 log.log(level, "%s", line)
         self._said = said
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run it in a thread that does not hold up the end of the process, as an executor's would."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except Exception as raised:  # noqa: BLE001 - handed on to who awaits
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await done
