@@ -24,7 +24,7 @@ import pytest
 from onevip.command import run as command
 from onevip.command.environment import Environment
 from onevip.config import load
-from onevip.daemon import background, links, log, loop, run, watch_file
+from onevip.daemon import links, log, loop, run, watch_file
 from onevip.daemon.ownership import AlreadyRunning
 from onevip.daemon.watch_file import WatchFile
 from onevip.engines.memory import MemoryEngine
@@ -410,7 +410,7 @@ class Stuck(io.StringIO):
 
 
 def test_a_log_that_nobody_reads_holds_up_nothing(monkeypatch):
-    monkeypatch.setattr(background, "MAX_WAITING", 2)
+    monkeypatch.setattr(log, "MAX_WAITING", 2)
     stream = Stuck()
     with log.to(stream):
         logging.getLogger("onevip").info("line 1")
@@ -424,7 +424,7 @@ def test_a_log_that_nobody_reads_holds_up_nothing(monkeypatch):
 
 
 def test_a_log_that_nobody_ever_reads_does_not_keep_the_daemon_from_ending(monkeypatch):
-    monkeypatch.setattr(background, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(log, "PATIENCE_S", 0.01)
     stream = Stuck()
     with log.to(stream):
         logging.getLogger("onevip").info("line 1")

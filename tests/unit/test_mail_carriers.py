@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
+import sys
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
-from onevip.daemon.mail import carriers
+from onevip.daemon.mail import sendmail as local
+from onevip.daemon.mail import smtp
 from onevip.daemon.mail.carriers import NotNow, Refused, carry
 from onevip.daemon.mail.letter import Alert, Destination, Host, letter
 from onevip.model import Phase
@@ -21,10 +23,11 @@ OPS = Destination(("ops@x.org", "b@x.org"), ("ops@x.org",), "", "127.0.0.1")
 LOCAL = Destination(("ops@x.org", "root"), ("ops@x.org", "root"), "", "")
 
 
+SENTENCE = f"Deleted real server: [2001:db8::{'1234:' * 4}1]:80 (192.0.2.1:80) (Weight set to 0)"
+
+
 def message(destination: Destination = OPS) -> EmailMessage:
-    alert = Alert(
-        "Deleted real server: R (V)", Phase.RUNNING, 1_795_000_000.0, "<id@vm>", comment="."
-    )
+    alert = Alert(SENTENCE, Phase.RUNNING, 1_795_000_000.0, "<id@vm>", comment=".")
     return letter([alert], destination, HOST)
 
 
@@ -33,7 +36,7 @@ async def to_server(monkeypatch, **answers: object):
         port,
         heard,
     ):
-        monkeypatch.setattr(carriers, "SMTP_PORT", port)
+        monkeypatch.setattr(smtp, "SMTP_PORT", port)
         await carry(message(), OPS, HOST)
         return heard
 
@@ -47,9 +50,8 @@ def test_it_is_delivered_to_this_recipient_only(monkeypatch):
         "DATA",
         "QUIT",
     ]
-    (mail,) = heard.mails
-    assert "To: ops@x.org, b@x.org\r\n" in mail
-    assert mail.endswith("Comment: .\r\n\r\n")
+    assert heard.mails == [message().as_bytes().decode()]
+    assert f"\r\nSubject: {SENTENCE}\r\n" in heard.mails[0]  # not folded
 
 
 REFUSALS = [
@@ -83,7 +85,7 @@ DELAYS = [
 
 @pytest.mark.parametrize(("answers", "reason"), DELAYS)
 def test_whatever_else_happens_it_is_tried_again(answers, reason, monkeypatch):
-    monkeypatch.setattr(carriers, "ANSWER_S", 0.3)
+    monkeypatch.setattr(smtp, "ANSWER_S", 0.3)
     with pytest.raises(NotNow) as raised:
         asyncio.run(to_server(monkeypatch, **answers))
     assert reason in str(raised.value)
@@ -91,20 +93,20 @@ def test_whatever_else_happens_it_is_tried_again(answers, reason, monkeypatch):
 
 
 def test_a_server_that_is_slow_all_the_time_is_left(monkeypatch):
-    monkeypatch.setattr(carriers, "SESSION_S", 0.3)
+    monkeypatch.setattr(smtp, "SESSION_S", 0.3)
     with pytest.raises(NotNow, match="no answer in time"):
         asyncio.run(to_server(monkeypatch, EHLO=HANG))
 
 
 def test_a_mail_that_was_taken_is_taken_though_the_goodbye_fails(monkeypatch):
-    monkeypatch.setattr(carriers, "ANSWER_S", 0.3)
+    monkeypatch.setattr(smtp, "ANSWER_S", 0.3)
     for goodbye in (LEAVE, HANG, "500 what"):
         assert len(asyncio.run(to_server(monkeypatch, QUIT=goodbye)).mails) == 1
 
 
 def test_a_closed_port_and_a_name_that_is_none(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        monkeypatch.setattr(carriers, "SMTP_PORT", closed.getsockname()[1])
+        monkeypatch.setattr(smtp, "SMTP_PORT", closed.getsockname()[1])
     with pytest.raises(NotNow, match="connection refused"):
         asyncio.run(carry(message(), OPS, HOST))
 
@@ -138,7 +140,7 @@ def sendmail(tmp_path, monkeypatch):
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         return tmp_path
 
-    monkeypatch.setattr(carriers, "SENDMAILS", ("/nowhere/sendmail", str(program)))
+    monkeypatch.setattr(local, "SENDMAILS", ("/nowhere/sendmail", str(program)))
     return does
 
 
@@ -149,7 +151,7 @@ def test_without_smtp_the_local_sendmail_gets_it(sendmail, monkeypatch):
     assert (room / "args").read_text() == "-t -i\n"
     mail = (room / "mail").read_bytes()
     assert b"\r" not in mail
-    assert mail.startswith(b"To: ops@x.org, root\nSubject: Deleted real server: R (V)\n")
+    assert mail.startswith(b"To: ops@x.org, root\nSubject: " + SENTENCE.encode())
     assert "planted" not in (room / "env").read_text()
 
 
@@ -160,13 +162,19 @@ def test_a_sendmail_that_fails_is_tried_again_and_quoted(sendmail):
 
 
 def test_a_sendmail_that_hangs_is_ended(sendmail, monkeypatch):
-    monkeypatch.setattr(carriers, "SESSION_S", 0.2)
+    monkeypatch.setattr(local, "LIMIT_S", 0.2)
     sendmail("exec sleep 100")
     with pytest.raises(NotNow, match="took too long and was ended"):
         asyncio.run(carry(message(LOCAL), LOCAL, HOST))
 
 
 def test_without_any_sendmail_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(carriers, "SENDMAILS", ("/nowhere/sendmail",))
+    monkeypatch.setattr(local, "SENDMAILS", ("/nowhere/sendmail",))
     with pytest.raises(Refused, match="apt install msmtp-mta"):
         asyncio.run(carry(message(LOCAL), LOCAL, HOST))
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onevip.daemon.mail.smtp", None)
+    with pytest.raises(Refused, match="apt install python3-aiosmtplib"):
+        asyncio.run(carry(message(), OPS, HOST))

@@ -213,7 +213,7 @@ def test_a_real_script_gets_its_arguments_and_no_secret(tmp_path, monkeypatch, c
 def test_the_callback_gets_the_file(tmp_path):
     callback = script(tmp_path / "call back", "exit 0")
     conf = configuration(callback=str(callback))
-    runner = play(Callback, tells(Started(conf), FileChanged(conf)))
+    runner = play(Callback, tells(FileChanged(conf)))
     assert runner.calls == [[str(callback), "/etc/ha.d/ldirectord.cf"]]
 
 
@@ -232,20 +232,19 @@ def test_callbacks_do_not_pile_up(tmp_path):
     play(Callback, story)
 
 
-@pytest.mark.parametrize(("mode", "state"), [(0o644, "is not executable"), (0, "does not exist")])
-def test_a_callback_that_cannot_be_run_is_told_of_at_the_start(tmp_path, caplog, mode, state):
+@pytest.mark.parametrize("mode", [0o644, None])
+def test_a_callback_that_cannot_be_run_is_left_alone(tmp_path, mode):
     callback = tmp_path / "callback"
     if mode:
         callback.write_text("")
         callback.chmod(mode)
     conf = configuration(callback=str(callback))
-    assert play(Callback, tells(Started(conf), FileChanged(conf))).calls == []
-    assert caplog.messages == [f"callback {callback} {state}: it will not be called"]
+    assert play(Callback, tells(FileChanged(conf))).calls == []
 
 
 def test_without_callback_nothing_is_called():
     conf = configuration()
-    assert play(Callback, tells(Started(conf), FileChanged(conf))).calls == []
+    assert play(Callback, tells(FileChanged(conf))).calls == []
 
 
 def own(runner: Runner) -> list[list[str]]:

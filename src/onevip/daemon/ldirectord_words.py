@@ -101,10 +101,6 @@ def is_made_quiescent(event: TableChanged, change: AddRealServer | EditRealServe
     return is_down or configured is None or not configured.is_quiescent
 
 
-def key_of(change: AddRealServer | EditRealServer | DeleteRealServer) -> RealServerKey:
-    return change.real if isinstance(change, DeleteRealServer) else change.real.key
-
-
 def is_fallback(configuration: Configuration, service: ServiceKey, key: RealServerKey) -> bool:
     """Whether this row of the table is the service's fallback server, and no real server of it."""
     configured = configured_service(configuration, service)

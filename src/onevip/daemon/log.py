@@ -9,17 +9,21 @@ from __future__ import annotations
 import io
 import logging
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
-
-from onevip.daemon.background import Background
 
 _PREFIX = {
     logging.WARNING: "warning: ",
     logging.ERROR: "error: ",
     logging.CRITICAL: "error: ",
 }
+#: Lines that wait to be written; what comes on top of them is lost, and counted.
+MAX_WAITING = 10_000
+#: So long the end of the daemon waits for its last lines to be written.
+PATIENCE_S = 1.0
 
 
 class Lines(logging.Formatter):
@@ -41,25 +45,33 @@ class Writer(logging.Handler):
         super().__init__()
         self.setFormatter(Lines())
         self._write = write
-        self._failed = self._told = 0  # lines that could not be written, that were said to be lost
-        self._background = Background(self._write_all)
+        self._waiting: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._background.put(self.format(record) + "\n")
+        try:
+            self._waiting.put_nowait(self.format(record) + "\n")
+        except queue.Full:
+            self._dropped += 1
 
     def close(self) -> None:
         """Let the last lines be written, if that can be."""
         super().close()
-        self._background.close()
+        try:
+            self._waiting.put(None, timeout=PATIENCE_S)
+        except queue.Full:
+            return
+        self._thread.join(PATIENCE_S)
 
-    def _write_all(self, lines: list[str]) -> None:
-        for line in lines:
+    def _work(self) -> None:
+        failed = told = 0
+        while (line := self._waiting.get()) is not None:
             if not self._try(line):
-                self._failed += 1
-                continue
-            lost = self._failed + self._background.dropped - self._told
-            if lost and self._try(self._loss(lost)):
-                self._told += lost
+                failed += 1
+            elif (lost := failed + self._dropped - told) and self._try(self._loss(lost)):
+                told += lost
 
     def _try(self, line: str) -> bool:
         try:

@@ -73,7 +73,7 @@ async def run(
     `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
     what they return is logged. An engine may have `adopt` (called first), `follow_interfaces`,
     `upkeep` (each second) and `make_room` (ten times a second). `listeners` hear what happens;
-    by default the log does, in onevip's own words, and mails, monitor files and programs.
+    by default the log does, in onevip's own words. Mails, monitor files and programs hear it, too.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -89,7 +89,7 @@ async def run(
         on_tick=on_tick,
         surroundings=surroundings,
         load=load,
-        listeners=(Journal(), *outside.listeners()) if listeners is None else tuple(listeners),
+        listeners=(*((Journal(),) if listeners is None else listeners), *outside.listeners()),
     )
     try:
         await daemon.start()

@@ -12,10 +12,9 @@ import logging
 import math
 import os
 import pwd
-import re
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from email.utils import make_msgid
 
 from onevip.daemon import ldirectord_words as words
@@ -29,7 +28,6 @@ from onevip.daemon.events import (
     TableChanged,
     VerdictChanged,
 )
-from onevip.daemon.mail import carriers
 from onevip.daemon.mail.letter import Alert, Destination, Host
 from onevip.daemon.mail.outbox import Outbox, Sleep
 from onevip.daemon.mail.reminders import Reminders
@@ -81,11 +79,9 @@ class MailAlerts:
         match event:
             case Started(configuration):
                 self._take(configuration)
-                _warn_without_sendmail(configuration)
             case Reloaded(configuration):
                 self._opening = Phase.RELOADING
                 self._take(configuration)
-                _warn_without_sendmail(configuration)
             case Probed():
                 self._probed(event)
             case VerdictChanged():
@@ -144,8 +140,10 @@ class MailAlerts:
         if event.configuration is not self._configuration:
             self._take(event.configuration)  # the start's changes come before Started
         match event.change:
-            case AddRealServer() | EditRealServer() | DeleteRealServer() as change:
-                self._real_server_changed(event, (change.service, words.key_of(change)))
+            case AddRealServer(service, real) | EditRealServer(service, real):
+                self._real_server_changed(event, (service, real.key))
+            case DeleteRealServer(service, key):
+                self._real_server_changed(event, (service, key))
             case DeleteService(service):
                 for sentence in words.subjects(event):
                     self._post(service, sentence, event.phase)
@@ -217,15 +215,8 @@ class MailAlerts:
 
 def _destinations(mail: MailAlert) -> list[Destination]:
     """One for each address by SMTP; the local sendmail takes all at once."""
-    to = addresses(mail.to)
-    parts = [(address,) for address in to] if mail.smtp_host else [to]
-    return [Destination(to, part, mail.sender, mail.smtp_host) for part in parts]
-
-
-def addresses(written: Iterable[str]) -> tuple[str, ...]:
-    """Each address once. ldirectord took `a@x, b@y` and `a@x b@y` for one address."""
-    parts = (part for text in written for part in re.split(r"[,;\s]+", text))
-    return tuple(dict.fromkeys(part for part in parts if part))
+    parts = [(address,) for address in mail.to] if mail.smtp_host else [mail.to]
+    return [Destination(mail.to, part, mail.sender, mail.smtp_host) for part in parts]
 
 
 def _this_host() -> Host:
@@ -234,9 +225,3 @@ def _this_host() -> Host:
     except KeyError:  # a container without this user
         user = "root"
     return Host(user, socket.gethostname())
-
-
-def _warn_without_sendmail(configuration: Configuration) -> None:
-    mails = [service.mail for service in configuration.services if service.mail]
-    if any(mail.to and not mail.smtp_host for mail in mails) and carriers.sendmail() is None:
-        log.warning("emailalert: no mail can be sent: %s", carriers.NO_SENDMAIL)

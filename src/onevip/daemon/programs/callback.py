@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from functools import partial
-from pathlib import Path
 
-from onevip.daemon.events import Event, FileChanged, Reloaded, Started
+from onevip.daemon.events import Event, FileChanged
 from onevip.daemon.programs.turns import Turns
 from onevip.model import Configuration
-
-log = logging.getLogger(__name__)
 
 
 class Callback:
@@ -27,8 +23,6 @@ class Callback:
                 argv = [configuration.callback, configuration.file]
                 what = f"callback {configuration.callback}"
                 self._turns.ask("callback", partial(self._turns.run, what, argv))
-            case Started(configuration) | Reloaded(configuration):
-                _warn(configuration)
             case _:
                 pass
 
@@ -38,10 +32,3 @@ class Callback:
 
 def _can_be_run(configuration: Configuration) -> bool:
     return bool(configuration.callback) and os.access(configuration.callback, os.X_OK)
-
-
-def _warn(configuration: Configuration) -> None:
-    callback = configuration.callback
-    if callback and not _can_be_run(configuration):
-        state = "is not executable" if Path(callback).exists() else "does not exist"
-        log.warning("callback %s %s: it will not be called", callback, state)
