@@ -199,11 +199,12 @@ def test_autoreload_notices_a_new_content_and_tells_a_broken_one_once(tmp_path):
     living(tmp_path, story, text, load=load_with_short_interval)
 
 
-def test_without_autoreload_the_file_is_left_alone(tmp_path):
+def test_without_autoreload_a_changed_file_is_only_told_of(tmp_path):
     ticks = asyncio.Semaphore(0)
 
     async def story(telling, engine, file):
         file.write_text("nonsense")
+        assert (await telling.said("has changed on disk")).endswith("by SIGHUP or autoreload=yes")
         for _ in range(20):
             await ticks.acquire()
         assert telling.lines == []

@@ -77,7 +77,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class FileChanged:
-    """autoreload found other content in the file."""
+    """There is other content in the file. It is read when autoreload or SIGHUP says so."""
 
     configuration: Configuration  # the one still in force
 

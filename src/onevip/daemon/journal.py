@@ -36,7 +36,10 @@ class Journal:
             case Started(configuration):
                 log.info("started on %s: %s", configuration.file, _size(configuration))
             case FileChanged(configuration):
-                log.info("configuration file %s has changed on disk", configuration.file)
+                ignored = (
+                    "" if configuration.autoreload else ": read it by SIGHUP or autoreload=yes"
+                )
+                log.info("configuration file %s has changed on disk%s", configuration.file, ignored)
             case Reloaded(configuration):
                 log.info("reloaded %s: %s", configuration.file, _size(configuration))
             case NotReloaded(error=error):

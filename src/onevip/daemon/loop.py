@@ -6,7 +6,6 @@ Short on purpose: what is to be done is decided in `director`, here only when.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from onevip.config import load
+from onevip.daemon import outside
 from onevip.daemon.check_paths import CheckPaths
 from onevip.daemon.control import Command, Control
 from onevip.daemon.director import Director
@@ -84,7 +84,8 @@ async def run(
     (what the configuration needs) in a thread at the start and after a reload; what they return
     is logged. `ready` is called once the first configuration is in force. An engine may have
     `adopt` (called first), `follow_interfaces`, `upkeep` (each second) and `make_room` (ten times
-    a second). `listeners` hear what happens; by default only the log does, in onevip's own words.
+    a second). `listeners` hear what happens; by default the log does, in onevip's own words.
+    Mails, monitor files and programs hear it, too.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
@@ -100,7 +101,7 @@ async def run(
         on_tick=on_tick,
         surroundings=surroundings,
         load=load,
-        listeners=(Journal(),) if listeners is None else tuple(listeners),
+        listeners=(*((Journal(),) if listeners is None else listeners), *outside.listeners()),
         advice=advice,
     )
     try:
@@ -209,11 +210,7 @@ class Daemon:
         await self._control.close()
         await self._end_tasks()
         await self._maintenance.close()
-        for listener in self._listeners:
-            try:
-                await listener.close()
-            except Exception:
-                log.exception("%s could not be closed", listener)
+        await asyncio.gather(*(_close(listener) for listener in self._listeners))
         self._check_paths.end()
         await self._tools.close()
         await self._matcher.close()
@@ -277,12 +274,14 @@ class Daemon:
                 call()
 
     async def _watch(self, watch: WatchFile) -> None:
-        """autoreload: look at the file each checkinterval."""
+        """Look at the file each checkinterval. Without autoreload it is only told of."""
         while True:
             await asyncio.sleep(self._director.configuration.check_interval_s)
-            if self._director.configuration.autoreload and await watch.has_changed():
-                self._tell(FileChanged(self._director.configuration))
-                self._reload_wanted.set()
+            if await watch.has_changed():
+                configuration = self._director.configuration
+                self._tell(FileChanged(configuration))
+                if configuration.autoreload:
+                    self._reload_wanted.set()
 
     async def _maintain(self) -> None:
         while True:
@@ -295,8 +294,9 @@ class Daemon:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             awaited, self._reload_awaited = self._reload_awaited, []
-            watch.take()
             former = self._director.configuration
+            if watch.take():
+                self._tell(FileChanged(former))
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
                 configuration = await in_thread(lambda: self._load(self._file))
@@ -333,6 +333,13 @@ class Daemon:
                 log.warning("%s", warning)
         except Exception:
             log.exception("the surroundings could not be looked at")
+
+
+async def _close(listener: Listener) -> None:
+    try:
+        await listener.close()
+    except Exception:
+        log.exception("%s could not be closed", listener)
 
 
 def _settle(awaited: Iterable[asyncio.Future[None]], error: OnevipError | None) -> None:
