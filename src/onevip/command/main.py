@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
+    "ldirectord": Command("onevip.command.ldirectord", "main", "the same daemon, as ldirectord"),
     "ipvsadm": Command("onevip.command.ipvsadm", "main", "show and edit the table, as ipvsadm"),
     "connections": Command("onevip.command.connections", "main", "show who is connected to what"),
     "sysctl": Command("onevip.command.sysctl", "main", "show and set tunables, as sysctl"),
@@ -34,6 +35,9 @@ COMMANDS = {
     "demo": Command("onevip.lab.demo", "run", "the same cluster, narrated and checked"),
 }
 
+#: Names of links to this program that answer as the command of that name.
+LINKS = ("ipvsadm", "ldirectord")
+
 # A shell reports a command that a signal ended as 128 + signal.
 INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
@@ -42,7 +46,7 @@ BROKEN_PIPE = 128 + 13
 def main(argv: list[str] | None = None) -> int:
     """Run one command line (without the program's name); returns its exit status.
 
-    A link named `ipvsadm` to this program answers as ipvsadm.
+    A link named `ipvsadm` or `ldirectord` to this program answers as that one.
     """
     _open_closed_streams()
     try:
@@ -82,9 +86,8 @@ def _give_up_output() -> None:
 
 def _own_arguments() -> list[str]:
     program, *arguments = sys.argv
-    if program.rpartition("/")[2] == "ipvsadm":
-        return ["ipvsadm", *arguments]
-    return arguments
+    name = program.rpartition("/")[2]
+    return [name, *arguments] if name in LINKS else arguments
 
 
 def _dispatch(argv: list[str]) -> int:
