@@ -50,8 +50,7 @@ def _run(given: Arguments, environment: Environment) -> int:
         return _refuse(given, say, NO_FILE, f"Config file {given.file} not found")
     try:
         configuration = reading.read(file, lambda line: print(line, file=environment.stderr))
-    except ConfigError as error:
-        print(reading.in_its_words(error), file=environment.stderr)
+    except ConfigError:
         say(f"Exiting with exit_status {BAD_FILE}: config_error: Configuration Error")
         return BAD_FILE
     say = Speaker(_destination(given, configuration, environment), environment)

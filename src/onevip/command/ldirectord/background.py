@@ -21,7 +21,8 @@ class Failed:
     words: str
 
 
-#: What the background does. It calls its argument when it is ready, and returns when it ends.
+#: What the background does. It calls its argument when it is ready, and returns its exit status
+#: when it ends, or why it never was ready.
 Work = Callable[[Callable[[], None]], Failed | int]
 
 
@@ -62,6 +63,7 @@ def _become_daemon(work: Work, writing: int) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - told to who started us
         ended = Failed(1, f"{type(error).__name__}: {error}")
     if isinstance(ended, int):
+        starter.say_ready()  # it found nothing to do
         os._exit(ended)
     starter.say(f"{ended.status}\n{ended.words}".encode())
     os._exit(ended.status)

@@ -39,7 +39,7 @@ def kind(check: Check, probe: str) -> str:
         return "combined-connect" if probe == "connect" else "negotiate"
     if check.type is CheckType.CONNECT and check.protocol is Protocol.UDP:
         return "connect (ping)"
-    return check.type.value
+    return str(check.type.value)
 
 
 def begun(check: Check, probe: str) -> str:
@@ -61,7 +61,7 @@ def found(event: Probed) -> str:
     probed = event.probed
     reason, server = probed.outcome.reason, _server(probed.check)
     if probed.probe in _HTTP:
-        return f"DEBUG2: Return status: {reason}"
+        return f"DEBUG2: Return status: {reason.removeprefix('status ')}"
     if probed.probe == "ping" and probed.outcome.healthy:
         return f"DEBUG2: pong from {server}"
     return f"DEBUG2: {probed.probe} {server}:{probed.check.port}: {reason}"

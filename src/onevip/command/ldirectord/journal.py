@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from onevip.command.ldirectord.reading import in_its_words
+from onevip.command.ldirectord.reading import in_one_line
 from onevip.daemon import ldirectord_words as words
 from onevip.daemon.events import (
     Event,
@@ -48,7 +48,7 @@ class Journal:
             case NotReloaded(error=error):
                 self._tell_reload()
                 if isinstance(error, ConfigError):
-                    log.info("%s", in_its_words(error))
+                    log.info("%s", in_one_line(error))
                     log.error("not reloaded, the last good configuration stays in force")
                 else:
                     log.error("not reloaded, the last good configuration stays in force: %s", error)

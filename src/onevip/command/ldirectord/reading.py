@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from onevip.config import load
+from onevip.config import as_ldirectord, read_file
+from onevip.config.wording import transcript
 from onevip.model import ConfigError, Configuration
 
 
 def read(file: str, tell: Callable[[str], object]) -> Configuration:
-    """The configuration; its warnings are told. Raises ConfigError."""
-    configuration = load(file)
-    for warning in configuration.warnings:
-        tell(f"Warning [{os.getpid()}]: {warning}")
-    return configuration
+    """The configuration. What ldirectord says of the file is told; raises ConfigError."""
+    try:
+        found = read_file(file)
+    except ConfigError as error:  # of the file as a whole
+        tell(as_ldirectord(error, os.getpid()))
+        raise
+    for words in transcript(found.said, os.getpid()):
+        tell(words)
+    return found.result()
 
 
-def in_its_words(error: ConfigError) -> str:
-    """`Error [1234] reading file www.cf at line 3: Unknown command`."""
-    place = f" reading file {error.file} at line {error.line}" if error.line else ""
-    return f"Error [{os.getpid()}]{place}: {error.message}"
+def in_one_line(error: ConfigError) -> str:
+    """`Error [1234] reading file www.cf at line 3: invalid check timeout`, for the log."""
+    return " ".join(as_ldirectord(error, os.getpid()).splitlines())

@@ -13,7 +13,7 @@ from onevip.command.ldirectord.background import Failed
 from onevip.command.ldirectord.debugging import Debugging
 from onevip.command.ldirectord.journal import Journal
 from onevip.command.ldirectord.pid_file import PidFile
-from onevip.command.ldirectord.reading import in_its_words
+from onevip.command.ldirectord.reading import in_one_line
 from onevip.command.ldirectord.ready import Ready
 from onevip.command.ldirectord.session import Session
 from onevip.command.ldirectord.usage import PRODUCT
@@ -43,7 +43,8 @@ def _keep_in_background(session: Session, say_ready: Callable[[], None]) -> Fail
         pid_file = PidFile(session.place.pid_file)
     except OSError as error:
         return Failed(CANNOT_START, f"Can not open {session.place.pid_file}: {words_of(error)}")
-    return _keep(session, pid_file, Ready(say_ready))
+    with pid_file:
+        return _keep(session, pid_file, Ready(say_ready))
 
 
 def _keep(session: Session, *listeners: Listener) -> Failed | int:
@@ -58,7 +59,7 @@ def _keep(session: Session, *listeners: Listener) -> Failed | int:
     except AlreadyRunning:
         return 0
     except ConfigError as error:  # edited since it was read
-        return Failed(BAD_FILE, in_its_words(error))
+        return Failed(BAD_FILE, in_one_line(error))
     except OnevipError as error:
         return Failed(CANNOT_START, str(error))
 
