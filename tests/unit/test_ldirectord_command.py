@@ -23,7 +23,7 @@ from onevip.command.ldirectord.running import Place
 from onevip.command.ldirectord.usage import PRODUCT, USAGE, VERSION
 from onevip.daemon import Ownership
 from onevip.engines.memory import MemoryEngine
-from onevip.model import OnevipError
+from onevip.model import Change, DeleteService, OnevipError
 from onevip.namespace import identity
 
 CF = """\
@@ -154,20 +154,33 @@ def test_stop_does_not_wait(director):
     ]
 
 
-def test_a_start_after_a_stop_waits_for_the_end(director):
+class SlowToDelete(MemoryEngine):
+    """Its daemon takes its time to end."""
+
+    def apply(self, changes: list[Change]) -> None:
+        if any(isinstance(change, DeleteService) for change in changes):
+            time.sleep(0.5)
+        super().apply(changes)
+
+
+def test_a_start_after_a_stop_waits_for_the_end(machine):
     """Debian's ldirectord does nothing then, and nobody runs."""
-    before = director.pid_file.read_text()
-    assert director.run("www.cf stop") == 0
-    assert director.run("www.cf start") == 0
-    assert director.run("www.cf status") == 0
-    assert director.pid_file.read_text() != before
+    machine.engine = SlowToDelete
+    assert machine.run("www.cf start") == 0
+    before = machine.pid_file.read_text()
+    assert machine.run("www.cf stop") == 0
+    assert machine.run("www.cf start") == 0
+    assert machine.run("www.cf status") == 0
+    assert machine.pid_file.read_text() != before
 
 
-def test_a_second_stop_does_not_kill(director):
-    assert director.run("www.cf stop") == 0
-    assert director.run("www.cf stop") == 0
-    director.wait(lambda: not director.place.running())
-    assert "Linux Director Daemon terminated on signal: TERM" in director.said()
+def test_a_second_stop_does_not_kill(machine):
+    machine.engine = SlowToDelete
+    assert machine.run("www.cf start") == 0
+    assert machine.run("www.cf stop") == 0
+    assert machine.run("www.cf stop") == 0
+    machine.wait(lambda: not machine.place.running())
+    assert "Linux Director Daemon terminated on signal: TERM" in machine.said()
 
 
 @pytest.mark.parametrize("command", ["restart", "try-restart"])

@@ -194,7 +194,7 @@ def test_debugging_says_of_http_what_was_asked_and_found(said, outcome, done, fo
         (("service=https",), "https://198.51.100.7:8080/"),
         (("checkport=81",), "http://198.51.100.7:81/"),
         (('request="http://other/a"',), "http://other/a"),
-        (("service=http_proxy", 'request="http://other/"'), "http://other/"),
+        (("service=http_proxy", 'request="other"'), "other"),
     ],
 )
 def test_debugging_names_the_url(said, directives, url):
