@@ -28,3 +28,5 @@ class Environment:
     engine: Callable[[], Engine] = _bpf_engine
     state_directory: str = "/run/onevip"  # what `real` and `director` found before they began
     unit_directory: str = "/etc/systemd/system"
+    pid_directory: str = "/var/run"  # ldirectord's
+    configuration_directories: tuple[str, ...] = ("/etc/ha.d", "/etc/ha.d/conf")  # likewise

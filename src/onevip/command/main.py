@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("onevip.command.run", "main", "check real servers and keep the table right"),
+    "ldirectord": Command("onevip.command.ldirectord", "main", "the same daemon, as ldirectord"),
     "check": Command("onevip.command.check", "main", "say what is wrong with a configuration"),
     "plan": Command("onevip.command.plan", "main", "show what a configuration would change"),
     "status": Command("onevip.command.status", "main", "show verdicts and what is by hand"),
@@ -37,6 +38,9 @@ COMMANDS = {
     "demo": Command("onevip.lab.demo", "run", "the same cluster, narrated and checked"),
 }
 
+#: Names of links to this program that answer as the command of that name.
+LINKS = ("ipvsadm", "ldirectord")
+
 # A shell reports a command that a signal ended as 128 + signal.
 INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
@@ -45,7 +49,7 @@ BROKEN_PIPE = 128 + 13
 def main(argv: list[str] | None = None) -> int:
     """Run one command line (without the program's name); returns its exit status.
 
-    A link named `ipvsadm` to this program answers as ipvsadm.
+    A link named `ipvsadm` or `ldirectord` to this program answers as that one.
     """
     _open_closed_streams()
     try:
@@ -85,9 +89,8 @@ def _give_up_output() -> None:
 
 def _own_arguments() -> list[str]:
     program, *arguments = sys.argv
-    if program.rpartition("/")[2] == "ipvsadm":
-        return ["ipvsadm", *arguments]
-    return arguments
+    name = program.rpartition("/")[2]
+    return [name, *arguments] if name in LINKS else arguments
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -4,11 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from pathlib import Path
-
-from onevip import namespace
 from onevip.command.environment import Environment
 from onevip.model import UsageError
 
@@ -30,22 +25,9 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
     if len(files) != 1 or (files[0].startswith("-") and argv[:1] != ["--"]):
         raise UsageError("run takes one file: onevip run /etc/ha.d/ldirectord.cf")
 
-    import asyncio
+    from onevip.command.daemon_start import keep_table
+    from onevip.daemon import log
+    from onevip.daemon.journal import Journal
 
-    from onevip.daemon import log, run
-    from onevip.host import surroundings
-
-    _raise_descriptor_limit()
-    # Where daemons of this network namespace keep their files.
-    run_directory = Path(environment.state_directory) / namespace.identity()
     with log.to(environment.stderr):
-        return asyncio.run(
-            run(files[0], environment.engine(), run_directory, surroundings=surroundings.look)
-        )
-
-
-def _raise_descriptor_limit() -> None:
-    """A thousand checks may hang at once, each on its socket."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some containers forbid it: then it stays
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return keep_table(files[0], environment, Journal())

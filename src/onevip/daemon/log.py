@@ -1,7 +1,7 @@
-"""The daemon's log lines on stderr: `2026-11-22 18:00:01 onevip[1234]: sentence`.
+"""The daemon's log: hands lines to a thread, which writes them to a destination.
 
-Written by a thread: a log that nobody reads (a stopped pager, Ctrl-S, a full pipe) holds up no
-check.
+A log that nobody reads (a stopped pager, Ctrl-S, a full pipe) holds up no check. The forms of
+lines and the places they go to are in `log_destinations` and `syslog`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TextIO
 
 _PREFIX = {
     logging.WARNING: "warning: ",
@@ -26,11 +26,23 @@ MAX_WAITING = 10_000
 PATIENCE_S = 1.0
 
 
-class Lines(logging.Formatter):
-    """One plain format; what is no mere news says so."""
+class Destination(Protocol):
+    """Where a log goes, and in which form."""
 
-    def __init__(self) -> None:
-        super().__init__(f"%(asctime)s onevip[{os.getpid()}]: %(prefix)s%(message)s")
+    def lines(self, record: logging.LogRecord) -> str:
+        """What is written of a record, with the line end."""
+        ...
+
+    def write(self, lines: str) -> object:
+        """Raises OSError or ValueError when it cannot be written."""
+        ...
+
+
+class Sentence(logging.Formatter):
+    """The message alone; what is no mere news says so."""
+
+    def __init__(self, form: str = "%(prefix)s%(message)s") -> None:
+        super().__init__(form)
         self.default_msec_format = ""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -38,21 +50,35 @@ class Lines(logging.Formatter):
         return super().format(record)
 
 
+class Stream:
+    """`2026-11-22 18:00:01 onevip[1234]: sentence`, the form of `onevip run`."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._form = Sentence(f"%(asctime)s onevip[{os.getpid()}]: %(prefix)s%(message)s")
+        self.write = writing_to(stream)
+
+    def lines(self, record: logging.LogRecord) -> str:
+        return self._form.format(record) + "\n"
+
+
 class Writer(logging.Handler):
     """Hands lines to a thread of its own, which writes them one by one."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    def __init__(self, destination: Destination) -> None:
         super().__init__()
-        self.setFormatter(Lines())
-        self._write = write
-        self._waiting: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
+        self._destination = destination
+        self._waiting: queue.Queue[tuple[Destination, str] | None] = queue.Queue(MAX_WAITING)
         self._dropped = 0
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
+    def use(self, destination: Destination) -> None:
+        """From the next line on."""
+        self._destination = destination
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._waiting.put_nowait(self.format(record) + "\n")
+            self._waiting.put_nowait((self._destination, self._destination.lines(record)))
         except queue.Full:
             self._dropped += 1
 
@@ -67,41 +93,48 @@ class Writer(logging.Handler):
 
     def _work(self) -> None:
         failed = told = 0
-        while (line := self._waiting.get()) is not None:
-            if not self._try(line):
+        while (waiting := self._waiting.get()) is not None:
+            destination, lines = waiting
+            if not _written(destination, lines):
                 failed += 1
-            elif (lost := failed + self._dropped - told) and self._try(self._loss(lost)):
-                told += lost
+            elif lost := failed + self._dropped - told:
+                words = f"{lost} log lines were lost: they could not be written"
+                record = logging.makeLogRecord({"msg": words, "levelno": logging.WARNING})
+                if _written(destination, destination.lines(record)):
+                    told += lost
 
-    def _try(self, line: str) -> bool:
-        try:
-            self._write(line)
-        except (OSError, ValueError):  # a broken pipe, a full disk, a closed stream
-            return False
-        return True
 
-    def _loss(self, lines: int) -> str:
-        words = f"{lines} log lines were lost: they could not be written"
-        return self.format(logging.makeLogRecord({"msg": words, "levelno": logging.WARNING})) + "\n"
+def _written(destination: Destination, lines: str) -> bool:
+    try:
+        destination.write(lines)
+    except (OSError, ValueError):  # a broken pipe, a full disk, a closed stream
+        return False
+    return True
+
+
+def to(stream: TextIO | None) -> AbstractContextManager[Writer]:
+    """Send all of onevip's log there while the block runs; None: a stderr that is closed."""
+    return through(Stream(stream))
 
 
 @contextmanager
-def to(stream: TextIO | None) -> Iterator[None]:
-    """Send all of onevip's log there while the block runs; None: a stderr that is closed."""
-    writer = Writer(_writing_to(stream))
+def through(destination: Destination, level: int = logging.INFO) -> Iterator[Writer]:
+    """Send all of onevip's log, from this level on, to a destination while the block runs."""
+    writer = Writer(destination)
     logger = logging.getLogger("onevip")
     before = logger.handlers[:], logger.level, logger.propagate
     logger.handlers[:], logger.propagate = [writer], False
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
-        yield
+        yield writer
     finally:
         writer.close()
         logger.handlers[:], _, logger.propagate = before
         logger.setLevel(before[1])
 
 
-def _writing_to(stream: TextIO | None) -> Callable[[str], object]:
+def writing_to(stream: TextIO | None) -> Callable[[str], object]:
+    """What writes text to a stream; None: to nowhere."""
     if stream is None:
         return len
     try:
@@ -110,4 +143,4 @@ def _writing_to(stream: TextIO | None) -> Callable[[str], object]:
         return stream.write
     # Not by the stream: a write that hangs would hold its lock, on which the interpreter's own
     # flush at the end of the process aborts.
-    return lambda line: os.write(number, line.encode("utf-8", "backslashreplace"))
+    return lambda text: os.write(number, text.encode("utf-8", "backslashreplace"))

@@ -6,6 +6,7 @@ Short on purpose: what is to be done is decided in `director`, here only when.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable, Iterable

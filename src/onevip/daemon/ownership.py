@@ -85,6 +85,17 @@ class Ownership:
             os.close(self._lock)
             self._lock = -1
 
+    def holder(self) -> int | None:
+        """The pid of the daemon that runs for this file; None without one, or unless root asks."""
+        with suppress(OSError), self._alone():
+            lock = os.open(_lock_of(self._list), os.O_RDWR)
+            try:
+                words = b"" if _locked(lock) else os.pread(lock, 32, 0)
+            finally:
+                os.close(lock)
+            return int(words) if words.strip().isdigit() else None
+        return None
+
     def of_others(self) -> dict[ServiceKey, str]:
         """The services of the other daemons that run in this directory, and their files."""
         found: dict[ServiceKey, str] = {}

@@ -1,0 +1,113 @@
+"""A director's machine for tests: a network namespace with /etc, /run, /var/log and /usr/sbin of
+its own, in which Debian's ldirectord or ours is installed as `/usr/sbin/ldirectord`.
+
+What is written there is gone with it; the host sees nothing of it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Self
+
+import parts
+from onevip.lab.namespace import ENVIRONMENT, Namespace, end
+
+SOURCES = Path(__file__).parents[2] / "src"
+#: Writable layers over what the host has; /run and /var/log begin empty.
+_PREPARE = """
+set -e
+mount -t tmpfs none "$1"
+for of in usr/sbin etc; do
+    mkdir -p "$1/$of/upper" "$1/$of/work"
+    mount -t overlay none -o "lowerdir=/$of,upperdir=$1/$of/upper,workdir=$1/$of/work" "/$of"
+done
+mount -t tmpfs none /run
+mount -t tmpfs none /var/log
+mkdir -p /etc/ha.d/conf /run/lock /run/onevip/bpf
+mount -t bpf -o mode=700 none /run/onevip/bpf
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+_ONEVIP = """\
+#!{python}
+import sys
+sys.path.insert(0, {sources!r})
+from onevip.command.main import main
+sys.exit(main())
+"""
+
+
+class House:
+    """`with House(name, layers, real=False) as house: house.run("ldirectord", "start")`."""
+
+    def __init__(self, name: str, layers: Path, *, real: bool) -> None:
+        self.namespace = Namespace(name)
+        self._layers = layers
+        self._real = real
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self.environment = ENVIRONMENT | (parts.environment() if real else {})
+        self.environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+
+    def __enter__(self) -> Self:
+        self._layers.mkdir()
+        self.namespace.create()
+        self._keeper = self.namespace.start(
+            "sh", "-c", _PREPARE, "sh", str(self._layers), output=subprocess.PIPE
+        )
+        assert self._keeper.stdout is not None
+        assert self._keeper.stdout.readline() == b"ready\n"
+        onevip = _ONEVIP.format(python=sys.executable, sources=str(SOURCES))
+        self.write("/usr/sbin/onevip", onevip, mode=0o755)
+        ldirectord = parts.program("ldirectord") if self._real else "onevip"
+        for link, to in (("ipvsadm", "onevip"), ("ldirectord", ldirectord)):
+            self.path(f"/usr/sbin/{link}").unlink(missing_ok=True)
+            self.path(f"/usr/sbin/{link}").symlink_to(to)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.namespace.remove()  # ends what runs in it
+        assert self._keeper is not None
+        assert self._keeper.stdout is not None
+        self._keeper.stdout.close()
+        end([self._keeper.pid])
+
+    def path(self, path: str) -> Path:
+        """A path in the house, as seen from outside."""
+        assert self._keeper is not None
+        return Path(f"/proc/{self._keeper.pid}/root{path}")
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        file = self.path(path)
+        file.write_text(textwrap.dedent(text))
+        file.chmod(mode)
+
+    def inside(self, *argv: str) -> list[str]:
+        assert self._keeper is not None
+        return ["nsenter", f"--target={self._keeper.pid}", "--mount", "--net", "--", *argv]
+
+    def run(self, *argv: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a program in the house to its end; it may fail."""
+        return subprocess.run(
+            self.inside(*argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.environment,
+            timeout=timeout_s,
+        )
+
+    def start(self, *argv: str, **streams: int) -> subprocess.Popen[str]:
+        """Start a program in the house; it ends with it at the latest."""
+        return subprocess.Popen(
+            self.inside(*argv),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+            **streams,
+        )
