@@ -77,9 +77,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class FileChanged:
-    """There is other content in the file. It is read when autoreload or SIGHUP says so."""
+    """The file has other content; `asked`: seen because somebody asked for a reload."""
 
     configuration: Configuration  # the one still in force
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

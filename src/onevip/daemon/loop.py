@@ -297,7 +297,7 @@ class Daemon:
             awaited, self._reload_awaited = self._reload_awaited, []
             former = self._director.configuration
             if watch.take():
-                self._tell(FileChanged(former))
+                self._tell(FileChanged(former, asked=True))
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
                 configuration = await in_thread(lambda: self._load(self._file))
