@@ -110,10 +110,12 @@ def test_an_unknown_line_is_printed_with_its_own_end(text, said):
     assert "\n" not in str(error)
 
 
-def test_an_error_of_no_line_has_no_place():
-    assert as_ldirectord(ConfigError("lb.cf", 0, "can not open file lb.cf"), 7) == (
-        "Error [7]: can not open file lb.cf"
-    )
+def test_an_error_of_the_whole_file_names_it(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "none.cf")
+    assert as_ldirectord(caught.value, 7) == f"Error [7]: can not open file {tmp_path}/none.cf"
+    ours = ConfigError("lb.cf", 0, "is no regular file")
+    assert as_ldirectord(ours, 7) == "Error [7]: lb.cf is no regular file"
 
 
 @pytest.mark.parametrize(
