@@ -82,6 +82,13 @@ def test_ldirectord_says_its_warnings_and_its_first_error_and_nothing_more():
     ]
 
 
+def test_a_warning_of_a_whole_section_has_no_place_in_ldirectords_words():
+    text = "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n\tcheckinterval=2\n"
+    assert reading(text).as_ldirectord(12) == [
+        "Warning [12]: checkinterval in virtual service tcp:10.0.0.1:80 ignored when fork=no"
+    ]
+
+
 def test_ldirectord_says_what_only_we_refuse_last():
     text = "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n\tscheduler=wrl\n\tcheckcount=2\n"
     assert reading(text).as_ldirectord(12)[1:] == [
