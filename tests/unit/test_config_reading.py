@@ -82,6 +82,13 @@ def test_ldirectord_says_its_warnings_and_its_first_error_and_nothing_more():
     ]
 
 
+def test_a_warning_of_a_whole_section_has_no_place_in_ldirectords_words():
+    text = "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n\tcheckinterval=2\n"
+    assert reading(text).as_ldirectord(12) == [
+        "Warning [12]: checkinterval in virtual service tcp:10.0.0.1:80 ignored when fork=no"
+    ]
+
+
 def test_ldirectord_says_what_only_we_refuse_last():
     text = "virtual=10.0.0.1:80\n\treal=10.0.0.2:80 gate\n\tscheduler=wrl\n\tcheckcount=2\n"
     assert reading(text).as_ldirectord(12)[1:] == [
@@ -110,10 +117,12 @@ def test_an_unknown_line_is_printed_with_its_own_end(text, said):
     assert "\n" not in str(error)
 
 
-def test_an_error_of_no_line_has_no_place():
-    assert as_ldirectord(ConfigError("lb.cf", 0, "can not open file lb.cf"), 7) == (
-        "Error [7]: can not open file lb.cf"
-    )
+def test_an_error_of_the_whole_file_names_it(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "none.cf")
+    assert as_ldirectord(caught.value, 7) == f"Error [7]: can not open file {tmp_path}/none.cf"
+    ours = ConfigError("lb.cf", 0, "is no regular file")
+    assert as_ldirectord(ours, 7) == "Error [7]: lb.cf is no regular file"
 
 
 @pytest.mark.parametrize(

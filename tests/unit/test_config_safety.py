@@ -104,6 +104,7 @@ def test_a_password_that_everybody_may_read_brings_a_warning(file, mode, warned)
     found = read_file(file).warnings
     assert [one.message for one in found] == (expected if warned else [])
     assert [one.line for one in found] == ([3] if warned else [])
+    assert "hunter2" not in repr(found)
     assert load(file).warnings == tuple(f"{file}:3: {message}" for message in expected * warned)
 
 

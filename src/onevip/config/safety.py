@@ -41,7 +41,8 @@ def opened(path: str | Path) -> Opened:
                 )
             text = decoded(stream.read())
     except OSError as error:
-        raise ConfigError(file, 0, f"cannot be read: {error.strerror}") from error
+        message, verbatim = f"cannot be read: {error.strerror}", f"can not open file {file}"
+        raise ConfigError(file, 0, message, verbatim=verbatim) from error
     return Opened(text, bool(found.st_mode & stat.S_IROTH))
 
 

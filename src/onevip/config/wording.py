@@ -18,6 +18,8 @@ def as_ldirectord(said: ConfigError | ConfigWarning, pid: int) -> str:
         kind, placed = "Warning", placed and said.placed
     elif said.verbatim:
         words = said.verbatim
+    elif not placed:  # our own sentence of the file as a whole
+        words = f"{said.file} {words}"
     place = f" reading file {said.file} at line {said.line}" if placed else ""
     return f"{kind} [{pid}]{place}: {words}".removesuffix("\n")
 
