@@ -26,6 +26,7 @@ def keep_table(file: str, environment: Environment, *listeners: Listener) -> int
     """
     import asyncio
 
+    from onevip.config import needs
     from onevip.daemon import run
     from onevip.host import surroundings
 
@@ -36,6 +37,7 @@ def keep_table(file: str, environment: Environment, *listeners: Listener) -> int
             environment.engine(),
             run_directory(environment),
             surroundings=surroundings.look,
+            advice=needs.missing,
             listeners=(*listeners, *_of_every_daemon()),
         )
     )
