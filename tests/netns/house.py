@@ -74,6 +74,7 @@ class House:
         assert self._keeper.stdout is not None
         self._keeper.stdout.close()
         end([self._keeper.pid])
+        self._keeper.wait()
 
     def path(self, path: str) -> Path:
         """A path in the house, as seen from outside."""

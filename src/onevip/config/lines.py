@@ -21,6 +21,7 @@ _DIRECTIVE = re.compile(r"([A-Za-z0-9_-]+)\s*=\s*(.*)", re.ASCII)
 _BEFORE_VALUE = re.compile(r"\s*(?:[A-Za-z0-9_-]+\s*=\s*)?", re.ASCII)
 _NAMED = re.compile(r"(\W*([\w-]+)\s*[=:]?\s*)\S", re.ASCII)
 _SECRET = re.compile(r"pass|pwd|secr", re.IGNORECASE)
+_SECRET_INSIDE = re.compile(r"((?:passw\w*|secret)\s*[=:]\s*)\S.*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,17 @@ class Section:
 def hidden(raw: str) -> str:
     """A line of the file, fit to be shown: what may be a password is `***`."""
     match = _NAMED.match(raw)
-    if match is None:
-        return raw
-    is_secret = _SECRET.search(match[2]) or get_close_matches(
-        match[2], ("passwd", "secret"), cutoff=0.8
-    )
-    return match[1] + HIDDEN if is_secret else raw
+    if match and (
+        _SECRET.search(match[2])
+        or get_close_matches(match[2].lower(), ("passwd", "password", "secret"), cutoff=0.7)
+    ):
+        return match[1] + HIDDEN
+    return without_secrets(raw)
+
+
+def without_secrets(text: str) -> str:
+    """Whatever follows `passwd=` or `secret=` anywhere in it is hidden."""
+    return _SECRET_INSIDE.sub(rf"\1{HIDDEN}", text)
 
 
 def split(text: str) -> Iterator[Line | Section]:

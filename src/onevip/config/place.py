@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from onevip.config.lines import Line
+from onevip.config.lines import Line, without_secrets
 from onevip.config.world import World
 from onevip.model import ConfigError
 
@@ -53,6 +53,7 @@ class Place:
         self, message: str, hint: str = "", *, at: str = "", line: int = 0, ours: bool = False
     ) -> ConfigError:
         """`at`: the part of the value that is wrong, "": all of it. `line`: if not this one."""
+        message = without_secrets(message)
         where = (line, 0, "") if line else (self.line.number, *self._offending(at))
         number, column, text = where
         return ConfigError(
