@@ -31,7 +31,8 @@ def tried(probe: Story, check: Check = CHECK) -> Outcome:
     async def run() -> Outcome:
         tools = Tools(Matcher().search)
         try:
-            return await attempt(check, "pop", {"pop": probe}, tools)
+            async with asyncio.timeout(10):
+                return await attempt(check, "pop", {"pop": probe}, tools)
         finally:
             await tools.close()
 
