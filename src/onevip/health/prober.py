@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from onevip.health.limit import Limit
 from onevip.health.tools import Probe, Tools
 from onevip.health.untried import OWN_TROUBLE, CouldNotTry
-from onevip.model import Check, Outcome
+from onevip.model import Check, OnevipError, Outcome
 from onevip.model.secret import HIDDEN
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ async def _attempt(check: Check, probe: Probe, tools: Tools, limit: Limit) -> Ou
     except OSError as error:  # TimeoutError is one too
         reason = f"timed out after {limit.seconds:g} s" if limit.is_over else words(error)
         outcome = Outcome(False, reason, tried=limit.is_over or not _is_ours(error))
+    except OnevipError as reason:
+        outcome = Outcome(False, str(reason))
     except Exception as error:  # noqa: BLE001 - it is logged, without secrets
         # A bug of ours must not end the checks, nor leave the server up unchecked.
         log.error("the probe of %s crashed:\n%s", check, hidden(check, traceback.format_exc()))

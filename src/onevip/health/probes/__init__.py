@@ -1,5 +1,5 @@
 """One file per protocol, one attempt each. A probe has no time limit of its own and may raise
-OSError: `prober.attempt` gives it both, and the words."""
+OSError or OnevipError: `prober.attempt` gives it both, and the words."""
 
 from __future__ import annotations
 
