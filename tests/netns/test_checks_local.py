@@ -282,7 +282,7 @@ def test_a_whole_daemon_checks_by_pings_and_programs_and_leaves_none(
     place, daemon, script, tmp_path, sign
 ):
     pids = tmp_path / "pids"
-    hang = f"#!/bin/sh\necho $$ >> {pids}\nsleep 100 & echo $! >> {pids}\nsleep 101"
+    hang = f"#!/bin/sh\ntrap '' TERM\necho $$ >> {pids}\nsleep 100 & echo $! >> {pids}\nsleep 101"
     running = daemon(
         {"address": LIVE},
         {"address": DROPPING, "timeout_s": 0.2},
