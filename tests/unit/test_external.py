@@ -122,10 +122,15 @@ def test_it_gets_four_arguments_no_input_and_a_small_environment(script, monkeyp
     assert {"PATH", "LANG"} <= set(said[2].split())
 
 
-def test_signals_are_as_in_a_fresh_process():
-    assert outcome(external("/bin/sh")).healthy is False  # its argument names no script
+def test_signals_are_as_in_a_fresh_process(script):
+    ignored = outcome(external(script("sed -n s/SigIgn:.//p /proc/$$/status"))).reason
+    mask = int(ignored.split()[-1], 16)
+    assert not any(mask >> number - 1 & 1 for number in (signal.SIGPIPE, signal.SIGXFSZ))
+
+
+def test_a_name_without_a_slash_is_found_by_path():
     found = outcome(Check(CheckType.EXTERNAL, IPv4Address("10.0.0.2"), 1, 9, 1, command="env"))
-    assert found.healthy  # found by PATH, as execvp does
+    assert found.healthy
 
 
 def test_no_shell_reads_the_command(script):
@@ -256,6 +261,8 @@ def test_a_worker_that_dies_blames_no_server_and_is_replaced(script, tmp_path):
     async def story(tools: Tools) -> None:
         probing = asyncio.create_task(tried(external(shell), tools))
         [child] = await numbers_in(tmp_path / "child")
+        [program] = tools.programs._running.values()
+        await asyncio.shield(program.started)
         tools.programs._worker.kill()
         found = await probing
         assert (found.tried, found.reason) == (False, "the process that runs programs has died")
@@ -271,12 +278,12 @@ def test_a_worker_that_cannot_be_started_blames_no_server(monkeypatch):
 
 
 def test_a_start_that_hangs_blames_no_server_and_holds_up_no_other_probe(monkeypatch, script):
-    monkeypatch.setattr(programs, "START_LIMIT_S", 0.2)
-
     async def story(tools: Tools) -> None:
         assert (await tried(external("true"), tools)).healthy
         tools.programs._worker.send_signal(signal.SIGSTOP)
-        hanging = await tried(external("true"), tools)
+        with monkeypatch.context() as patch:
+            patch.setattr(programs, "START_LIMIT_S", 0.2)
+            hanging = await tried(external("true"), tools)
         assert (hanging.tried, hanging.reason) == (False, "true did not start within 0.2 s")
         tools.programs._worker.send_signal(signal.SIGCONT)
         assert (await tried(external("true"), tools)).healthy
@@ -299,6 +306,21 @@ def test_few_programs_begin_at_once_and_those_that_hang_let_others_begin(script,
         finally:
             await few.close()
             await asyncio.gather(*hanging)
+
+    with_tools(story)
+
+
+def test_a_program_that_ends_leaves_its_place_at_once(monkeypatch):
+    monkeypatch.setattr(programs, "YOUNG_S", 1000)
+
+    async def story(tools: Tools) -> None:
+        one = Tools(tools.search, programs=programs.Programs(young_at_once=1))
+        try:
+            crowd = [tried(external(name), one) for name in ("true", "/no/such", "true")]
+            healths = [found.healthy for found in await asyncio.gather(*crowd)]
+            assert healths == [True, False, True]
+        finally:
+            await one.close()
 
     with_tools(story)
 

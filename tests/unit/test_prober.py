@@ -16,7 +16,7 @@ from onevip.health.matcher import Matcher
 from onevip.health.prober import attempt
 from onevip.health.tools import Tools
 from onevip.health.untried import CouldNotTry
-from onevip.model import Check, CheckType, Outcome, Secret
+from onevip.model import Check, CheckType, OnevipError, Outcome, Secret
 
 GOOD = Outcome(True, "fine")
 CHECK = Check(
@@ -31,7 +31,8 @@ def tried(probe: Story, check: Check = CHECK) -> Outcome:
     async def run() -> Outcome:
         tools = Tools(Matcher().search)
         try:
-            return await attempt(check, "pop", {"pop": probe}, tools)
+            async with asyncio.timeout(10):
+                return await attempt(check, "pop", {"pop": probe}, tools)
         finally:
             await tools.close()
 
@@ -81,6 +82,10 @@ def test_what_the_server_does_is_tried():
     assert tried(raising(ConnectionRefusedError(111, ""))) == Outcome(False, "connection refused")
     # An ssl.SSLError's number is OpenSSL's, and may look like any errno.
     assert tried(raising(ssl.SSLError(errno.EMFILE, "bad"))).tried
+
+
+def test_a_probe_may_raise_its_reason():
+    assert tried(raising(OnevipError("no hunter2 here"))) == Outcome(False, "no *** here")
 
 
 def test_a_probe_may_say_so_itself():

@@ -116,5 +116,5 @@ class Tools:
         return made
 
 
-#: One attempt. Has no time limit of its own and may raise OSError, ssl.SSLError: see prober.
+#: One attempt. Has no time limit of its own and may raise OSError, OnevipError: see prober.
 Probe = Callable[[Check, Tools], Awaitable[Outcome]]
