@@ -18,7 +18,7 @@ from onevip.model import OnevipError, Tls, Verify, words_of
 log = logging.getLogger(__name__)
 
 #: How long a context is used until its CA file is read again. Making one reads all of the system's
-#: authorities: some 10 ms, a hundred times a check.
+#: authorities: some 30 ms, what twenty checks cost.
 FRESH_S = 60.0
 
 _UNTRUSTED = "its authority is not known here: name it in tlscafile=, or set tlsverify=none"
