@@ -173,6 +173,11 @@ def test_a_server_that_wants_a_certificate_of_ours_is_unhealthy(certificates):
     assert "certificate required" in refused.reason
 
 
+def test_an_error_that_openssl_did_not_make_has_words():
+    assert "bad" in tls.words(ssl.SSLError("bad"))
+    assert tls.words(ssl.SSLError(1, "[SSL: ODD] odd (_ssl.c:1)")).startswith("TLS failed: ")
+
+
 def test_a_ca_file_that_cannot_be_used_says_so(certificates, tmp_path):
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")

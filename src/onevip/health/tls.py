@@ -141,7 +141,7 @@ def words(error: ssl.SSLError) -> str:
         to_do = _TO_DO.get(error.verify_code, "")
         failed = f"certificate verify failed: {error.verify_message.rstrip('.')}"
         return f"{failed}; {to_do}" if to_do else failed
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # one that Python makes itself has none
     if known := _WORDS.get(reason):
         return known
     said = reason.lower().replace("_", " ") or str(error)
