@@ -25,7 +25,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, lis
     try:
         host.ip("link set lo up")
         directory = tmp_path_factory.mktemp("verdicts")
-        yield json.loads(host.run(sys.executable, str(SCRIPT), str(directory), timeout_s=90))
+        yield json.loads(host.run(sys.executable, str(SCRIPT), str(directory), timeout_s=240))
     finally:
         host.remove()
 

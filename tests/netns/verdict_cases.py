@@ -217,8 +217,7 @@ HTTPS = [
 ]  # fmt: skip
 PROXY = [
     Case("a URL", "http_proxy", by_request, True, says={"request": "http://x.test/there"}),
-    Case("a redirect", "http_proxy", closing_at_once, False,
-         says={"request": "http://x.test/x"}),
+    Case("closing", "http_proxy", closing_at_once, False, says={"request": "http://x.test/x"}),
     Case(
         *("no URL", "http_proxy", by_request, True),
         "a request that is no URL is one of the proxy's own pages; LWP asks nobody",
@@ -258,6 +257,9 @@ SIMPLETCP = [
     Case("refusing", "simpletcp", "refusing", False, says=SENT),
     Case("silent", "simpletcp", silence, False, says=SENT, slow=True),
     Case("no receive", "simpletcp", echo(b"any\n"), True, says={"request": "PING"}),
+    Case("no receive, but a newline to send", "simpletcp", echo(b"any\n"), True,
+         "no receive is no receive; in Perl an empty pattern is the one that matched last",
+         {"request": "PING\\n"}),
     Case("no receive and no answer", "simpletcp", closing_at_once, False,
          says={"request": "PING"}),
     Case("by UDP", "simpletcp", lambda data: [b"PONG " + data], True,

@@ -34,7 +34,7 @@ from scripted import answering, black_hole, check, refusing, serving  # noqa: E4
 QUICK_DAEMONS, SLOW_DAEMONS = 2, 6
 #: Time limits: of what must not reach it, on whatever machine, and of what does.
 QUICK_S, SLOW_S = 15, 1
-PATIENCE_S = 60
+PATIENCE_S = 150
 GLOBAL = """\
 checktimeout=2
 negotiatetimeout={limit_s}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Callable
@@ -10,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from certificates import make_certificates
-from onevip.model import Protocol, Secret
+from onevip.health.matcher import Matcher
+from onevip.health.prober import attempt
+from onevip.health.probes import PROBES
+from onevip.health.tools import Tools
+from onevip.model import Check, Protocol, Secret
 from scripted import (
     Server,
     black_hole,
+    check,
     closing_at_once,
     dripping,
     endless,
@@ -126,6 +132,26 @@ def test_a_port_with_tls_is_not_up_for_those_that_speak_plainly(service, tls, ca
     assert not outcome.healthy
     expected = r"timed out|the server (closed|speaks TLS)|connection reset|none of|not a good"
     assert re.match(expected, outcome.reason), outcome.reason
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP])
+def test_every_socket_of_a_probe_can_be_marked(service, protocol):
+    """`checkpath=vip` marks them, see Tools.socket."""
+    marked = []
+
+    def mark_of(each: Check) -> int:
+        marked.append(each)
+        return 0
+
+    async def run() -> Check:
+        async with refusing() as port:
+            asked = check(service, port, **{**SERVICES[service], "protocol": protocol})
+            matcher = Matcher()
+            await attempt(asked, service, PROBES, Tools(matcher.search, mark_of))
+            return asked
+
+    assert asyncio.run(run()) in marked
 
 
 def test_http_says_when_the_server_speaks_tls():

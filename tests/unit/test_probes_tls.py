@@ -16,7 +16,7 @@ from certificates import Certificates, make_certificates
 from onevip.health import tls
 from onevip.health.tls import Contexts
 from onevip.model import OnevipError, Outcome, Tls, Verify
-from scripted import check, found, saying, serving, tried
+from scripted import check, dripping, endless, found, saying, serving, silence, tried
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nOKAY"
 NAME = "www.example.test"
@@ -86,6 +86,31 @@ def test_a_certificate_that_is_not_says_what_to_do(certificates, shown, judged, 
     assert outcome(certificates, shown, *judged, host) == Outcome(False, reason)
 
 
+async def endless_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    await endless(b"x")(reader, writer)
+
+
+@pytest.mark.parametrize(
+    ("serve", "reason"),
+    [
+        (silence, "timed out after 0.3 s"),
+        (dripping, "timed out after 0.3 s"),
+        (saying(b"", b"\r\n\r\n"), "the server closed the connection before it answered"),
+        (saying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "not a good HTTP answer: illegal status line"),
+        (endless_body, "body does not match /OKAY/"),
+    ],
+)
+def test_a_server_that_misbehaves_inside_tls(certificates, serve, reason, caplog):
+    server = serving(serve, certificates.server("good"))
+    judged = Tls(Verify.CHAIN, str(certificates.pem("ca")))
+    limit_s = 0.3 if "timed out" in reason else 5
+    outcome = found("https", server, limit_s, tls=judged, receive="OKAY")
+    assert not outcome.healthy
+    assert outcome.reason.startswith(reason)
+    assert not caplog.records
+
+
 def asked_for(certificates: Certificates, virtualhost: str, **details: object) -> str | None:
     """The name in SNI of a probe with this virtualhost."""
     seen = []
@@ -146,6 +171,11 @@ def test_a_server_that_wants_a_certificate_of_ours_is_unhealthy(certificates):
     refused = found("https", alerting(context), tls=judged)
     assert refused.reason.startswith("the server refused the TLS handshake: ")
     assert "certificate required" in refused.reason
+
+
+def test_an_error_that_openssl_did_not_make_has_words():
+    assert "bad" in tls.words(ssl.SSLError("bad"))
+    assert tls.words(ssl.SSLError(1, "[SSL: ODD] odd (_ssl.c:1)")).startswith("TLS failed: ")
 
 
 def test_a_ca_file_that_cannot_be_used_says_so(certificates, tmp_path):

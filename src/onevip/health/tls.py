@@ -18,7 +18,7 @@ from onevip.model import OnevipError, Tls, Verify, words_of
 log = logging.getLogger(__name__)
 
 #: How long a context is used until its CA file is read again. Making one reads all of the system's
-#: authorities: some 10 ms, a hundred times a check.
+#: authorities: some 30 ms, what twenty checks cost.
 FRESH_S = 60.0
 
 _UNTRUSTED = "its authority is not known here: name it in tlscafile=, or set tlsverify=none"
@@ -141,7 +141,7 @@ def words(error: ssl.SSLError) -> str:
         to_do = _TO_DO.get(error.verify_code, "")
         failed = f"certificate verify failed: {error.verify_message.rstrip('.')}"
         return f"{failed}; {to_do}" if to_do else failed
-    reason = getattr(error, "reason", None) or ""  # only OpenSSL's own errors have one
+    reason = getattr(error, "reason", None) or ""  # one that Python makes itself has none
     if known := _WORDS.get(reason):
         return known
     said = reason.lower().replace("_", " ") or str(error)

@@ -17,6 +17,7 @@ from onevip.health.url import Url, escaped, is_url, towards
 from onevip.model import Check, Outcome
 
 MAX_BODY = 1 << 20  # what follows is neither read nor matched
+MAX_PARTS = 20_000  # likewise: chunks of a byte or two are dear
 MAX_INTERIM_ANSWERS = 16  # 1xx
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # RFC 8446 §5.1: an alert, a handshake
 
@@ -126,10 +127,10 @@ def _good_status(response: h11.Response) -> int:
 
 
 async def _body(connection: h11.Connection, reader: asyncio.StreamReader) -> bytes:
-    """The body, at most MAX_BODY of it and of what carries it."""
+    """The body, at most MAX_BODY of it and of what carries it, in at most MAX_PARTS."""
     parts: list[bytes] = []
     wire = 0
-    while True:
+    while len(parts) < MAX_PARTS:
         event = connection.next_event()
         if isinstance(event, h11.Data):
             parts.append(bytes(event.data))
