@@ -399,3 +399,20 @@ def test_a_restart_with_the_last_server_out_by_hand_does_not_turn_the_fallback_o
     assert desk.engine.applied == []
     desk = up(desk)
     assert desk.weights() == {ONE: 0, TWO: 2}
+
+
+def test_a_change_that_the_engine_refused_is_no_deletion_by_hand(tmp_path):
+    desk = Desk(tmp_path).start(KEEPING.replace("quiescent=yes", "quiescent=no"))
+    desk.engine.refusal = DataplaneError("map update", "planted")
+    desk.hear(ONE, GOOD)
+    desk.director.converge()
+    desk.engine.refusal = None
+    assert desk.director.converge()
+    assert desk.weights() == {ONE: 2}
+
+
+def test_a_verdict_that_comes_with_a_reload_ends_it_too(desk):
+    desk.edit(ONE, weight=7)
+    desk.hear(ONE, REFUSED, converge=False)
+    desk.use(KEEPING)
+    assert desk.weights() == {ONE: 0, TWO: 2}
