@@ -183,6 +183,22 @@ def test_a_daemon_killed_in_the_middle_of_a_change_takes_its_own_work_for_no_han
     assert after.weights()[ONE] == 0
 
 
+def test_nor_when_it_is_killed_right_after_the_engine_had_it(desk):
+    class Killing(MemoryEngine):
+        def apply(self, changes):
+            super().apply(changes)
+            raise KeyboardInterrupt
+
+    desk.director._engine = desk.engine = Killing(desk.engine.table)
+    with pytest.raises(KeyboardInterrupt):
+        desk.hear(ONE, REFUSED)
+    after = killed(desk)
+    assert after.weights()[ONE] == 0
+    assert said(after) == {}
+    after.hear(ONE, GOOD)
+    assert after.weights()[ONE] == 2
+
+
 # Deleted, added.
 
 
@@ -286,8 +302,8 @@ ours = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.one_of(strangers, ours), max_size=25))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(strangers, ours), max_size=15))
 def test_a_service_that_nobody_owns_is_never_touched(tmp_path_factory, story):
     """Whatever hands do to services of their own, between whatever the daemon does."""
     desk = Desk(tmp_path_factory.mktemp("run")).start(KEEPING)
