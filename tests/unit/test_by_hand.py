@@ -183,6 +183,22 @@ def test_a_daemon_killed_in_the_middle_of_a_change_takes_its_own_work_for_no_han
     assert after.weights()[ONE] == 0
 
 
+def test_nor_when_it_is_killed_right_after_the_engine_had_it(desk):
+    class Killing(MemoryEngine):
+        def apply(self, changes):
+            super().apply(changes)
+            raise KeyboardInterrupt
+
+    desk.director._engine = desk.engine = Killing(desk.engine.table)
+    with pytest.raises(KeyboardInterrupt):
+        desk.hear(ONE, REFUSED)
+    after = killed(desk)
+    assert after.weights()[ONE] == 0
+    assert said(after) == {}
+    after.hear(ONE, GOOD)
+    assert after.weights()[ONE] == 2
+
+
 # Deleted, added.
 
 
@@ -286,8 +302,8 @@ ours = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.one_of(strangers, ours), max_size=25))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(strangers, ours), max_size=15))
 def test_a_service_that_nobody_owns_is_never_touched(tmp_path_factory, story):
     """Whatever hands do to services of their own, between whatever the daemon does."""
     desk = Desk(tmp_path_factory.mktemp("run")).start(KEEPING)
@@ -398,4 +414,21 @@ def test_a_restart_with_the_last_server_out_by_hand_does_not_turn_the_fallback_o
     desk = killed(desk)
     assert desk.engine.applied == []
     desk = up(desk)
+    assert desk.weights() == {ONE: 0, TWO: 2}
+
+
+def test_a_change_that_the_engine_refused_is_no_deletion_by_hand(tmp_path):
+    desk = Desk(tmp_path).start(KEEPING.replace("quiescent=yes", "quiescent=no"))
+    desk.engine.refusal = DataplaneError("map update", "planted")
+    desk.hear(ONE, GOOD)
+    desk.director.converge()
+    desk.engine.refusal = None
+    assert desk.director.converge()
+    assert desk.weights() == {ONE: 2}
+
+
+def test_a_verdict_that_comes_with_a_reload_ends_it_too(desk):
+    desk.edit(ONE, weight=7)
+    desk.hear(ONE, REFUSED, converge=False)
+    desk.use(KEEPING)
     assert desk.weights() == {ONE: 0, TWO: 2}

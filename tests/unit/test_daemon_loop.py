@@ -44,6 +44,7 @@ virtual=10.20.0.100:80
 @pytest.fixture
 def short_timers(monkeypatch):
     monkeypatch.setattr(loop, "TICK_S", 0.01)
+    monkeypatch.setattr(loop, "HANDS_S", 0.01)
     monkeypatch.setattr(loop, "RETRY_S", 0.01)
     monkeypatch.setattr(watch_file, "SETTLE_S", 0.01)
 

@@ -216,9 +216,9 @@ def test_without_quiescent_it_leaves_the_table(tmp_path):
 
 def test_what_its_checks_find_meanwhile_counts_when_it_comes_back(desk):
     maintain(desk, ONE)
+    told_before = len(desk.events)
     for _ in range(3):
         desk.hear(ONE, REFUSED)
-    told_before = len(desk.events)
     maintain(desk)
     assert desk.weights() == {ONE: 0, TWO: 2}
     assert not [e for e in desk.events[told_before:] if isinstance(e, VerdictChanged)]

@@ -93,7 +93,7 @@ def test_it_is_told_also_when_the_table_cannot_follow(desk):
     assert turns(desk) == [False, True]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.booleans()), max_size=12))
 def test_each_turn_is_told_once_and_is_one(tmp_path_factory, story):
     desk = listening(Desk(tmp_path_factory.mktemp("run"))).start()

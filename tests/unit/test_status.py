@@ -92,6 +92,8 @@ def test_verdicts_with_reasons_and_what_is_by_hand(daemons):
         assert lines[2] == "  10.20.0.11:80  up for 0 s, weight 2: on: checktype is on"
         engine.apply([EditRealServer(WEB, ONE)])
         text = "weight 1 set by hand, 2 configured"
+        await telling.said(f"tcp 10.20.0.100:80: 10.20.0.11:80: {text}")
+        assert not [line for line in telling.lines if text in line]  # said once
         assert f"  10.20.0.11:80  up for 0 s, {text}: on:" in await daemons.shown(str(file))
         (service,) = (await daemons.report())["services"]
         (server,) = service["servers"]

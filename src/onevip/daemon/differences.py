@@ -35,6 +35,10 @@ class Difference:
     words: str
     terms: Terms = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        real = f"{self.real}: " if self.real else ""
+        return f"{self.service}: {real}{self.words}"
+
 
 def of(known: Known, found: VirtualService | None, *, fallback_is_on: bool) -> Iterator[Difference]:
     """The differences of one service, its own first."""

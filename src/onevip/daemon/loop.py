@@ -54,6 +54,8 @@ Advice = Callable[[Configuration], list[str]]
 GATHER_S = 0.01
 RETRY_S = 1.0
 TICK_S = 1.0
+#: How often the table is looked at for what somebody changed by hand, to log it.
+HANDS_S = 10.0
 #: So long the start waits for a maintenance directory that does not answer.
 PATIENCE_S = 1.0
 ROOM_S = 0.1  # a flood of 100,000 connections a second may bring 10,000 meanwhile
@@ -184,16 +186,17 @@ class Daemon:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 await self._maintenance.look(configuration)
+        await self._control.start()  # who hears that it has started may ask
         self._director.start(configuration)
         self._tell(Started(configuration))
         self._director.maintain(self._maintenance.rows(configuration))
-        await self._control.start()
         self._links.start()
         self._follow()
         self._tasks = [
             loop.create_task(self._tell_warnings(configuration)),
             loop.create_task(self._every(TICK_S, *self._each_second)),
             loop.create_task(self._every(ROOM_S, self._make_room)),
+            loop.create_task(self._every(HANDS_S, Guarded(self._by_hand))),
             loop.create_task(self._reload_when_wanted(watch)),
             loop.create_task(self._watch(watch)),
             loop.create_task(self._maintain()),
@@ -283,6 +286,10 @@ class Daemon:
                 self._tell(FileChanged(configuration))
                 if configuration.autoreload:
                     self._reload_wanted.set()
+
+    def _by_hand(self) -> list[str]:
+        services = self._director.configuration.services
+        return [str(found) for one in services for found in self._director.differences(one.key)]
 
     async def _maintain(self) -> None:
         while True:
