@@ -234,6 +234,17 @@ def test_the_callback_gets_the_file(tmp_path):
     assert runner.calls == [[str(callback), "/etc/ha.d/ldirectord.cf"]]
 
 
+def test_each_change_calls_back_once_whoever_finds_it(tmp_path):
+    old = configuration(callback=str(script(tmp_path / "callback", "exit 0")))
+    new = replace(old, autoreload=True)
+    by_signal = play(Callback, tells(Reloaded(new, old)))
+    assert len(by_signal.calls) == 1
+    by_watch = play(Callback, tells(FileChanged(old), Reloaded(new, old), Reloaded(new, new)))
+    assert len(by_watch.calls) == 1
+    both = play(Callback, tells(FileChanged(old), Reloaded(new, old), Reloaded(old, new)))
+    assert len(both.calls) == 2
+
+
 def test_callbacks_do_not_pile_up(tmp_path):
     conf = configuration(callback=str(script(tmp_path / "callback", "exit 0")))
 

@@ -77,7 +77,8 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class FileChanged:
-    """There is other content in the file. It is read when autoreload or SIGHUP says so."""
+    """There is other content in the file; with autoreload it is read now. Not told of what SIGHUP
+    found first."""
 
     configuration: Configuration  # the one still in force
 

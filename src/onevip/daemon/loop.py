@@ -234,9 +234,8 @@ class Daemon:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
+            watch.take()
             former = self._director.configuration
-            if watch.take():
-                self._tell(FileChanged(former))
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
                 configuration = await in_thread(lambda: self._load(self._file))
