@@ -130,6 +130,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         stage.file.write_text(CF + "# touched\n")
         stage.exim.has(f"Log-Message: [Web shop] Added real server: {IT}", times=2)
         appears(stage.calls, f"called {stage.file}")
+        appears(stage.log, "fallbackcommand stop of tcp:10.20.0.100:80 exited", times=2)
         stage.stop()
         stage.exim.has(f"Purged real server (stop): {IT}")
         yield stage
@@ -185,6 +186,14 @@ def test_each_probe_left_a_line(past: Stage) -> None:
     assert all(found)
     assert {match[1] for match in found} == {"up", "down"}
     assert any(line.endswith("[down] status 503") for line in lines)
+
+
+def test_the_fallbackcommand_was_told_each_turn(past: Stage) -> None:
+    calls = [line for line in past.calls.read_text().splitlines() if "called --page" in line]
+    turns = [line.removeprefix("called --page ") for line in calls]
+    place = "10.20.0.100:80 tcp"
+    assert turns[-2:] == [f"start {place}", f"stop {place}"]
+    assert turns[:-2] in ([f"start {place}", f"stop {place}"], [f"stop {place}"])  # newest wins
 
 
 def test_no_secret_left_the_daemon(past: Stage) -> None:

@@ -86,9 +86,10 @@ def test_with_readdquiescent_the_log_says_so_and_the_mail_does_not():
     assert words.sentences(fallback)[0].startswith("Added fallback")
 
 
-def test_a_weight_of_0_in_the_file_is_no_quiescence():
+@pytest.mark.parametrize("verdict", [UP, None])
+def test_a_weight_of_0_in_the_file_is_no_quiescence(verdict):
     conf = configuration(configured(WEB, ZERO))
-    event = changed(AddRealServer(WEB, ZERO), table(), conf, verdict=UP)
+    event = changed(AddRealServer(WEB, ZERO), table(), conf, verdict=verdict)
     assert words.sentences(event) == (
         "Added real server: 10.0.0.1:80 (192.0.2.1:80) (Weight set to 0)",
     )

@@ -236,7 +236,7 @@ def test_a_repair_of_the_table_long_after_the_start_is_no_part_of_it():
 def test_a_server_that_is_down_is_mailed_about_though_the_table_cannot_be_changed():
     async def story(stage):
         stage.start()
-        stage.alerts.heard(verdict_changed(ONE, Verdict.DOWN, None, None, applied=False))
+        stage.alerts.heard(verdict_changed(ONE, Verdict.DOWN, ONE, None, applied=False))
         assert stage.box.said == [("starting", f"Inaccessible real server: {IT}")]
 
     play(story)

@@ -210,11 +210,39 @@ def test_a_real_script_gets_its_arguments_and_no_secret(tmp_path, monkeypatch, c
     )
 
 
+def test_one_that_hangs_is_ended_and_the_next_state_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(turns, "LIMIT_S", 0.5)
+    monkeypatch.setattr(processes, "GRACE_S", 0.1)
+    text = 'trap "" TERM; echo "$1" >> "${0%/*}/calls"; test "$1" = stop || sleep 100'
+    program = script(tmp_path / "fb", text)
+
+    async def story(listener, runner):
+        listener.heard(fallback_turned(True, fallback_command=str(program)))
+        await settle()
+        listener.heard(fallback_turned(False, fallback_command=str(program)))
+
+    play(lambda _: FallbackCommands(Turns(processes.run)), story)
+    assert (tmp_path / "calls").read_text() == "start\nstop\n"
+    name = "fallbackcommand start of tcp:192.0.2.1:80"
+    assert caplog.messages == [f"{name} took too long and was ended"]
+
+
 def test_the_callback_gets_the_file(tmp_path):
     callback = script(tmp_path / "call back", "exit 0")
     conf = configuration(callback=str(callback))
     runner = play(Callback, tells(FileChanged(conf)))
     assert runner.calls == [[str(callback), "/etc/ha.d/ldirectord.cf"]]
+
+
+def test_each_change_calls_back_once_whoever_finds_it(tmp_path):
+    old = configuration(callback=str(script(tmp_path / "callback", "exit 0")))
+    new = replace(old, autoreload=True)
+    by_signal = play(Callback, tells(Reloaded(new, old)))
+    assert len(by_signal.calls) == 1
+    by_watch = play(Callback, tells(FileChanged(old), Reloaded(new, old), Reloaded(new, new)))
+    assert len(by_watch.calls) == 1
+    both = play(Callback, tells(FileChanged(old), Reloaded(new, old), Reloaded(old, new)))
+    assert len(both.calls) == 2
 
 
 def test_callbacks_do_not_pile_up(tmp_path):

@@ -77,10 +77,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class FileChanged:
-    """The file has other content; `asked`: seen because somebody asked for a reload."""
+    """There is other content in the file; with autoreload it is read now. Not told of what SIGHUP
+    found first."""
 
     configuration: Configuration  # the one still in force
-    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

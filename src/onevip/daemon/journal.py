@@ -35,7 +35,7 @@ class Journal:
                 log.info("%s", words.change(event.change, event.before, event.configuration))
             case Started(configuration):
                 log.info("started on %s: %s", configuration.file, _size(configuration))
-            case FileChanged(configuration, asked=False):
+            case FileChanged(configuration):
                 ignored = (
                     "" if configuration.autoreload else ": read it by SIGHUP or autoreload=yes"
                 )

@@ -302,9 +302,8 @@ class Daemon:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             awaited, self._reload_awaited = self._reload_awaited, []
+            watch.take()
             former = self._director.configuration
-            if watch.take():
-                self._tell(FileChanged(former, asked=True))
             try:
                 # Names are looked up, which may take seconds: the checks go on meanwhile.
                 configuration = await in_thread(lambda: self._load(self._file))

@@ -23,6 +23,7 @@ class WatchFile:
         self._sleep = sleep
         self._stamp = self._look()
         self._digest = self._read()
+        self._was_different = False  # what the last `take` found
 
     async def has_changed(self) -> bool:
         """Whether the content differs from when this was last asked.
@@ -38,13 +39,14 @@ class WatchFile:
             before, stamp = stamp, self._look()
             if stamp == before:
                 break
-        return self.take()
+        self.take()
+        return self._was_different
 
-    def take(self) -> bool:
-        """The content as it is now is known. Whether it differs from what was known before."""
-        before, self._digest = self._digest, self._read()
+    def take(self) -> None:
+        """The content as it is now is known."""
+        digest = self._read()
         self._stamp = self._look()
-        return self._digest != before
+        self._was_different, self._digest = digest != self._digest, digest
 
     def _look(self) -> Stamp | None:
         try:

@@ -40,7 +40,7 @@ class Journal:
             case TableChanged():
                 for sentence in words.sentences(event):
                     log.info("%s", sentence)
-            case FileChanged(configuration, asked=False):
+            case FileChanged(configuration):
                 self._tell_change(configuration)
             case Reloaded(configuration):
                 self._tell_reload()

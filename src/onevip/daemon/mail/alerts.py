@@ -1,9 +1,5 @@
 """What is mailed to whom: real servers that are added, restored, quiescent, deleted, purged, and
-those that are down still (spec ldirectord §6). Decides only; `outbox` sends.
-
-Phases: the first verdict on a server belongs to the start or the reload that brought its check,
-so that `emailalertstatus=running` is silent about a restart.
-"""
+those that are down still (spec ldirectord §6). Decides only; `outbox` sends."""
 
 from __future__ import annotations
 
@@ -30,11 +26,11 @@ from onevip.daemon.events import (
 )
 from onevip.daemon.mail.letter import Alert, Destination, Host
 from onevip.daemon.mail.outbox import Outbox, Sleep
+from onevip.daemon.mail.phases import Phases
 from onevip.daemon.mail.reminders import Reminders
 from onevip.health import Verdict
 from onevip.model import (
     AddRealServer,
-    Check,
     Configuration,
     ConfiguredService,
     DeleteRealServer,
@@ -67,11 +63,7 @@ class MailAlerts:
         self._sleep = sleep
         self._configuration = Configuration(file="", services=())
         self._services: dict[ServiceKey, ConfiguredService] = {}
-        self._opening = Phase.STARTING
-        self._checks: dict[Row, Check] = {}
-        self._judged: set[Row] = set()  # have had a verdict since the start or reload
-        self._phase_of: dict[Row, Phase] = {}
-        self._phase = Phase.STARTING  # of what the last verdict leads to
+        self._phases = Phases()
         self._reminders = Reminders()
         self._reminding: asyncio.Task[None] | None = None
 
@@ -80,7 +72,7 @@ class MailAlerts:
             case Started(configuration):
                 self._take(configuration)
             case Reloaded(configuration):
-                self._opening = Phase.RELOADING
+                self._phases.opening = Phase.RELOADING
                 self._take(configuration)
             case Probed():
                 self._probed(event)
@@ -100,20 +92,14 @@ class MailAlerts:
     def _take(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._services = {service.key: service for service in configuration.services}
-        checks = {
-            (service.key, server.real.key): server.check
-            for service in configuration.services
-            for server in service.real_servers
-        }
-        # An equal check keeps its verdict; one that never probes has none to wait for.
-        self._judged = {
-            row
-            for row, check in checks.items()
-            if (row in self._judged and self._checks[row] == check) or not check.probes
-        }
-        self._checks = checks
-        self._phase_of = {row: phase for row, phase in self._phase_of.items() if row in checks}
-        self._reminders.keep_only(checks.keys())
+        self._phases.take(configuration)
+        self._reminders.keep_only(
+            {
+                (service.key, server.real.key)
+                for service in configuration.services
+                for server in service.real_servers
+            }
+        )
 
     def _probed(self, event: Probed) -> None:
         after = event.probed.after
@@ -122,10 +108,7 @@ class MailAlerts:
                 self._reminders.explain(row, after.reason)
 
     def _verdict(self, event: VerdictChanged) -> None:
-        row = event.row
-        self._phase = Phase.RUNNING if row in self._judged else self._opening
-        self._phase_of[row] = self._phase
-        self._judged.add(row)
+        row, phase = event.row, self._phases.of_verdict(event)
         if event.state.verdict is not Verdict.DOWN:
             self._reminders.forget(row)
             return
@@ -134,7 +117,7 @@ class MailAlerts:
             return  # the change of the table says it
         is_quiescent = event.after is not None and event.after.is_quiescent
         sentence = words.quiescent(*row) if is_quiescent else words.inaccessible(*row)
-        self._post(row[0], sentence, self._phase, event.state.reason)
+        self._post(row[0], sentence, phase, event.state.reason)
 
     def _changed(self, event: TableChanged) -> None:
         if event.configuration is not self._configuration:
@@ -153,12 +136,9 @@ class MailAlerts:
     def _real_server_changed(self, event: TableChanged, row: Row) -> None:
         if self._is_merely_unproven(event, row):
             return
-        phase, reason = event.phase, ""
-        if event.verdict:
-            phase = self._phase_of.get(row, phase)
-            reason = event.verdict.reason if event.verdict.verdict is Verdict.DOWN else ""
-        elif phase is Phase.RUNNING and words.is_fallback(event.configuration, *row):
-            phase = self._phase
+        verdict = event.verdict
+        reason = verdict.reason if verdict and verdict.verdict is Verdict.DOWN else ""
+        phase = self._phases.of_change(event, row)
         for sentence in words.subjects(event):
             self._post(row[0], sentence, phase, reason)
 
