@@ -75,8 +75,8 @@ async def run(
 
     `on_tick` is called each second, `surroundings` in a thread at the start and after a reload;
     what they return is logged. An engine may have `adopt` (called first), `follow_interfaces`,
-    `upkeep` (each second) and `make_room` (ten times a second). `listeners` hear what happens;
-    by default only the log does, in onevip's own words.
+    `upkeep` (each second), `make_room` (ten times a second) and `check_paths` (check_paths.py).
+    `listeners` hear what happens; by default only the log does, in onevip's own words.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """
