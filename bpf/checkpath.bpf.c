@@ -249,8 +249,8 @@ int onevip_check_in(context *ctx)
 	struct head h = {};
 	__be32 *real;
 
-	if (ctx->pkt_type != PACKET_HOST || ctx->vlan_present ||
-	    ctx->protocol != bpf_htons(ETH_P_IP) || !load_head(ctx, ETH_LEN, &h))
+	if (ctx->pkt_type != PACKET_HOST || ctx->protocol != bpf_htons(ETH_P_IP) ||
+	    !load_head(ctx, ETH_LEN, &h))
 		return TC_ACT_UNSPEC;
 	if (h.ip.protocol == IPPROTO_ICMP &&
 	    (h.icmp.type == ICMP_DEST_UNREACH || h.icmp.type == ICMP_TIME_EXCEEDED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -163,13 +164,14 @@ def attached(cluster: Cluster) -> list[str]:
     return sorted(line for line in shown if line.startswith("onevip_check"))
 
 
+HAS_TCX = tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 6)
 HERE = ["onevip_check_in eth0", "onevip_check_out eth0"]
 
 
 def test_nothing_of_it_outlives_the_daemon(cluster: Cluster) -> None:
     assert attached(cluster) == HERE
     kill_daemon(cluster)
-    assert attached(cluster) == []
+    assert attached(cluster) == ([] if HAS_TCX else HERE)  # the next daemon takes its filters
     start(cluster)  # the table is what it was: that says nothing of the new daemon
     wait_for(lambda: attached(cluster) == HERE, "programs at eth0", cluster)
     assert cluster.stop_daemon() == 0

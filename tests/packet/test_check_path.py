@@ -269,7 +269,7 @@ def test_what_nobody_asked_for_is_left_alone(paths: Paths, packet: Any) -> None:
 
 
 def test_frames_to_others_and_tagged_ones_are_left_alone(paths: Paths) -> None:
-    """A tagged one comes again, at its VLAN's own interface."""
+    """They come again if they are for us: at the bridge, at the VLAN's own interface."""
     marks = paths.use(path())
     paths.sends(ip4(DIRECTOR, REAL) / QUESTIONS["SYN"], marks[path()])
     answer = ip4(VIP, DIRECTOR) / ANSWERS["SYN"]
@@ -404,6 +404,14 @@ def test_only_what_leads_out_has_a_mark(engine: BpfEngine) -> None:
     out_of_reach = path("192.0.2.77")
     given = engine.check_paths([path(), own, path(method=MASQ), marked, out_of_reach])
     assert given.keys() == {path(), out_of_reach}
+
+
+def test_an_interface_without_ethernet_header_leads_nowhere(engine: BpfEngine) -> None:
+    ip("tuntap add dev bare mode tun\naddr add 10.9.0.1/24 dev bare\nlink set bare up\n")
+    try:
+        assert engine.check_paths([path("10.9.0.2")]) == {}
+    finally:
+        ip("link delete bare\n")
 
 
 def test_two_daemons_do_not_share_marks(paths: Paths) -> None:

@@ -86,9 +86,9 @@ async def run(
     `on_tick` is called each second, `surroundings` (what is wrong around the table) and `advice`
     (what the configuration needs) in a thread at the start and after a reload; what they return
     is logged. `ready` is called once the first configuration is in force. An engine may have
-    `adopt` (called first), `follow_interfaces`, `upkeep` (each second) and `make_room` (ten times
-    a second). `listeners` hear what happens; by default the log does, in onevip's own words.
-    Mails, monitor files and programs hear it, too.
+    `adopt` (called first), `follow_interfaces`, `upkeep` (each second), `make_room` (ten times a
+    second) and `check_paths` (check_paths.py). `listeners` hear what happens; by default the log
+    does, in onevip's own words. Mails, monitor files and programs hear it, too.
 
     Returns the exit status once TERM or INT has come. Raises OnevipError when it cannot start.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,19 +37,18 @@ _VALUE = struct.Struct("=16s16sII")  # shapes.CHECK_PATH
 _NOT_HERE = ("lo", pair.OUT, pair.IN)
 
 
-def leads_out(path: CheckPath) -> bool:
+def leads_out(path: CheckPath, bare: Container[int] = ()) -> bool:
     """Whether a probe can go this way: IPv4, to another machine, by gate or ipip.
 
-    A real server without a route may yet get one.
+    `bare`: interfaces without Ethernet header, which have no programs. A real server without a
+    route may yet get one.
     """
     if path.method not in _METHODS or path.service.mark:
         return False
     if path.service.address.version != 4 or path.real.address.version != 4:
         return False
     route = routes.ask(path.real.address)
-    if route.is_local:
-        return False
-    return all(one.has_ethernet for one in interfaces() if one.index == route.interface)
+    return not route.is_local and route.interface not in bare
 
 
 def _places(number: int) -> dict[str, Place]:
@@ -100,8 +99,9 @@ class CheckPaths:
 
         With none, everything goes. Raises DataplaneError; then there are none.
         """
-        wanted = {path for path in paths if leads_out(path)}
-        sweep(but=self._number)
+        bare = {one.index for one in interfaces() if not one.has_ethernet}
+        wanted = {path for path in paths if leads_out(path, bare)}
+        sweep()
         if not wanted:
             self.end()
             return {}
@@ -223,11 +223,11 @@ def _claim() -> tuple[int, int]:
     raise DataplaneError(STEP, f"{DAEMONS} daemons here have such checks: that is the limit")
 
 
-def sweep(but: int = -1) -> None:
+def sweep() -> None:
     """Take away what killed daemons left behind. The caller holds the writer lock."""
     for number in _known():
-        lock = _locked(_file(number)) if number != but else None
-        if lock is None:
+        lock = _locked(_file(number))
+        if lock is None:  # it lives; perhaps it is this process
             continue
         for where in interfaces():
             for place in _places(number).values():
