@@ -10,12 +10,13 @@ import re
 import socket
 from typing import Any
 
-from onevip.config import Reading, checks
+from onevip.config import Reading, checks, conversations
 from onevip.config import directives as d
+from onevip.config.fallbacks import FallbackLine
 from onevip.config.given import Given
 from onevip.config.names import PORT_OF_SERVICE, Address
 from onevip.config.sections import SectionRead, own_fallback
-from onevip.config.servers import FallbackLine, RealLine
+from onevip.config.servers import RealLine
 from onevip.model import CheckType, Phase, Protocol, Secret
 
 _PHASES = {Phase.STARTING: 1, Phase.RUNNING: 2, Phase.STOPPING: 4, Phase.RELOADING: 8}
@@ -145,13 +146,13 @@ def _section(section: SectionRead) -> Values:
         "httpmethod": given.get(d.HTTPMETHOD) or "GET",
         "id": section.id,
         "load": given.get(d.LOAD),
-        "login": checks.login(given),
+        "login": conversations.login(given),
         "monitorfile": given.get(d.MONITORFILE),
         "negotiatetimeout": checks.timeout_s(given, d.NEGOTIATETIMEOUT, d.CHECKTIMEOUT),
         "netmask": _netmask(given),
         "num_connects": connects,
         "ops": _yes(given.get(d.OPS) or False),
-        "passwd": checks.passwd(given).reveal(),
+        "passwd": conversations.passwd(given).reveal(),
         "persistent": given.get(d.PERSISTENT),
         "port": key.port,
         "proto": _PROTOCOL_FLAG[protocol],
@@ -205,8 +206,8 @@ def _flags(section: SectionRead, protocol: str) -> str:
 
 def _real(section: SectionRead, service: str, line: RealLine, address: Address) -> Values:
     given, method = section.given, line.method.name.lower()
-    request = checks.request(line, given)
-    receive = checks.receive(line, given)
+    request = conversations.request(line, given)
+    receive = conversations.receive(line, given)
     check_type = (given.get(d.CHECKTYPE) or (CheckType.NEGOTIATE, 0))[0]
     return {
         "failcount": 0,

@@ -19,6 +19,7 @@ from onevip.model import (
     ForwardingMethod,
     Protocol,
     RealServer,
+    RealServerKey,
     SchedulerFlag,
     ServiceKey,
     ServiceOptions,
@@ -29,10 +30,16 @@ INVALID_RANGE = (
     "Invalid Range: 10.0.0.9-10.0.0.2: "
     "First value must be greater than or equal to the second value"
 )
-HOSTS = {"web1.example.test": "10.5.0.20", "www.example.test": "10.5.9.9", "5060": "0.0.19.196"}
+HOSTS = {
+    "web1.example.test": "10.5.0.20",
+    "www.example.test": "10.5.9.9",
+    "5060": "0.0.19.196",
+    "1": "0.0.0.1",
+}
 PORTS = {
     ("http", "tcp"): 80,
     ("http", "udp"): 80,
+    ("pop3", "tcp"): 110,
     ("domain", "tcp"): 53,
     ("domain", "udp"): 53,
     ("tftp", "udp"): 69,
@@ -234,6 +241,17 @@ def test_names_of_hosts_and_ports_are_looked_up():
     assert str(service.real_servers[0].real.key) == "10.5.0.20:80"
 
 
+def test_the_method_is_the_first_word_after_the_address():
+    (server,) = one(section(real="10.0.0.2:80 - gate 3")).real_servers
+    assert (server.real.method, server.real.weight) == (ForwardingMethod.GATE, 3)
+
+
+def test_a_host_has_no_underscore_so_what_follows_one_is_taken():
+    configuration = read(section(real="web_1:80 gate"))
+    assert str(configuration.services[0].real_servers[0].real.key) == "0.0.0.1:80"
+    assert configuration.warnings == ("lb.cf:2: 'web_' before 1:80 means nothing and is ignored",)
+
+
 def test_the_address_is_the_first_thing_in_the_line_that_fits():
     service = one(section(real="192.168.6.2::5060 gate"))
     assert str(service.real_servers[0].real.address) == "0.0.19.196"
@@ -424,6 +442,19 @@ def test_a_fallback_port_by_name_has_the_protocol_of_the_service():
     assert udp.fallback.port == 69
     error = refusal("fallback=10.0.0.9:tftp masq\n" + section())
     assert (error.line, error.message) == (1, "invalid port for fallback server")
+
+
+def test_a_global_fallback_is_for_both_protocols_so_both_know_its_port():
+    for name in ("tftp", "pop3"):
+        error = refusal(f"fallback=10.0.0.9:{name}\n" + section())
+        assert (error.line, error.message) == (1, "invalid port for fallback server")
+    assert one(section("fallback=10.0.0.9:pop3 masq")).fallback.port == 110
+
+
+def test_a_fallback_without_a_host_is_this_machine():
+    assert one(section("fallback=:81 masq")).fallback.key == RealServerKey(
+        IPv4Address("127.0.0.1"), 81
+    )
 
 
 # Options of a service.

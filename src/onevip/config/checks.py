@@ -6,10 +6,9 @@ Sets only what the check's type and service use, so that equal checks are one (m
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from onevip.config import directives as d
-from onevip.config import perl_regex
+from onevip.config.conversations import conversation
 from onevip.config.directives import Directive
 from onevip.config.given import Given
 from onevip.config.names import PORT_OF_SERVICE, SERVICE_OF_PORT, Address
@@ -22,10 +21,7 @@ from onevip.model import (
     ForwardingMethod,
     Protocol,
     RealServer,
-    Secret,
     ServiceKey,
-    Tls,
-    Verify,
 )
 
 DEFAULT_CHECK_TIMEOUT_S = 5
@@ -36,34 +32,6 @@ DEFAULT_CHECK_COMMAND = "/bin/true"
 _NEGOTIATED = (CheckType.NEGOTIATE, CheckType.COMBINED)
 _EXTERNAL = (CheckType.EXTERNAL, CheckType.EXTERNAL_PERL)
 _NEVER_PROBED = (CheckType.ON, CheckType.OFF)
-_HTTP = ("request", "receive", "virtualhost", "http_method")
-_LDAP = ("request", "receive", "login", "passwd")
-_SQL = ("login", "passwd", "database", "request")
-_TLS = ("tls", "virtualhost")
-#: What a conversation in this protocol needs to know.
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "dns": ("request", "receive", "protocol"),
-    "ftp": ("request", "receive", "login", "passwd"),
-    "http": _HTTP,
-    "http_proxy": _HTTP,
-    "https": (*_HTTP, "tls"),
-    "imap": ("login", "passwd"),
-    "imaps": ("login", "passwd", *_TLS),
-    "ldap": _LDAP,
-    "ldaps": (*_LDAP, *_TLS),
-    "mysql": _SQL,
-    "nntp": (),
-    "none": (),
-    "oracle": _SQL,
-    "pgsql": _SQL,
-    "pop": ("login", "passwd"),
-    "pops": ("login", "passwd", *_TLS),
-    "radius": ("login", "passwd", "secret"),
-    "simpletcp": ("request", "receive", "protocol"),
-    "sip": ("login", "protocol"),
-    "smtp": (),
-    "submission": (),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +97,7 @@ def check(kind: Kind, given: Given, key: ServiceKey, line: RealLine, real: RealS
         service=kind.service,
         connects=kind.connects,
         negotiate_timeout_s=float(timeout_s(given, d.NEGOTIATETIMEOUT, d.CHECKTIMEOUT)),
-        **_conversation(kind.service, given, key, line),
+        **conversation(kind.service, given, key, line),
     )
 
 
@@ -148,52 +116,6 @@ def timeout_s(given: Given, own: Directive[int], other: Directive[int]) -> int:
             if values and (seconds := values.get(directive)):
                 return seconds
     return DEFAULT_CHECK_TIMEOUT_S if own is d.CHECKTIMEOUT else DEFAULT_NEGOTIATE_TIMEOUT_S
-
-
-def login(given: Given) -> str:
-    """With its default, which only a `service=` line gives (spec ldirectord §3.3)."""
-    if explicit := given.get(d.LOGIN):
-        return explicit
-    named = next((name for name in given.services if name in ("ftp", "sip")), "")
-    return {"ftp": "anonymous", "sip": _as_ldirectord(given)}.get(named, "")
-
-
-def passwd(given: Given) -> Secret:
-    """Likewise."""
-    explicit = given.get(d.PASSWD)
-    return explicit or Secret(_as_ldirectord(given) if "ftp" in given.services else "")
-
-
-def request(line: RealLine, given: Given) -> str:
-    return given.get(d.REQUEST) or "/" if line.request is None else line.request
-
-
-def receive(line: RealLine, given: Given) -> str:
-    return given.get(d.RECEIVE) or "" if line.receive is None else line.receive
-
-
-def _conversation(service: str, given: Given, key: ServiceKey, line: RealLine) -> dict[str, Any]:
-    """The fields of Check that a probe of this service reads."""
-    values: dict[str, Any] = {
-        "request": _url_or_path(service, line, given),
-        "receive": perl_regex.translated(receive(line, given)),
-        "virtualhost": given.get(d.VIRTUALHOST) or "",
-        "http_method": given.get(d.HTTPMETHOD) or "GET",
-        "protocol": Protocol.UDP if key.protocol is Protocol.UDP else Protocol.TCP,
-        "login": login(given),
-        "passwd": passwd(given),
-        "database": given.get(d.DATABASE) or "",
-        "secret": given.get(d.SECRET) or Secret(""),
-        "tls": Tls(given.either(d.TLSVERIFY) or Verify.CHAIN, given.either(d.TLSCAFILE) or ""),
-    }
-    return {name: values[name] for name in _FIELDS[service]}
-
-
-def _url_or_path(service: str, line: RealLine, given: Given) -> str:
-    """A real line's request may be a whole URL; then it has no slash in front."""
-    path = request(line, given)
-    is_url = line.request is not None and path.startswith(f"/{service}://")
-    return path[1:] if is_url else path
 
 
 def _arguments(key: ServiceKey, address: Address, port: int) -> tuple[str, ...]:
@@ -230,11 +152,6 @@ def _check_port(kind: Kind, key: ServiceKey, line: RealLine, given: Given) -> in
 
 def _forks(given: Given) -> bool:
     return (given.outer or given).get(d.FORK) is True
-
-
-def _as_ldirectord(given: Given) -> str:
-    place = given.place(d.SERVICE)
-    return f"ldirectord@{place.source.world.own_name()}" if place else ""
 
 
 def _bracketed(address: Address) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
 
-from onevip.config import readers, servers, values
+from onevip.config import fallbacks, readers, reporting, servers, values
 from onevip.config.values import Read
 
 T = TypeVar("T")
@@ -65,17 +65,17 @@ TLSVERIFY = _everywhere("tlsverify", readers.tlsverify)
 TLSCAFILE = _everywhere("tlscafile", values.quoted("no CA file specified"))
 QUIESCENT = _switch("quiescent")
 CLEANSTOP = _switch("cleanstop")
-FALLBACK = Directive("fallback", servers.global_fallback(4), servers.fallback)
-FALLBACK6 = Directive("fallback6", servers.global_fallback(6), servers.fallback)
+FALLBACK = Directive("fallback", fallbacks.global_fallback(4), fallbacks.fallback)
+FALLBACK6 = Directive("fallback6", fallbacks.global_fallback(6), fallbacks.fallback)
 FALLBACKCOMMAND = Directive(
     "fallbackcommand",
     values.rest_of_line("invalid fallback command"),
     values.quoted_or_bare("invalid fallback command"),
 )
-EMAILALERT = _everywhere("emailalert", readers.email_alert)
+EMAILALERT = _everywhere("emailalert", reporting.email_alert)
 EMAILALERTFREQ = _everywhere("emailalertfreq", values.at_the_start("invalid email alert frequency"))
-EMAILALERTSTATUS = _everywhere("emailalertstatus", readers.email_phases)
-SMTP = _everywhere("smtp", readers.smtp)
+EMAILALERTSTATUS = _everywhere("emailalertstatus", reporting.email_phases)
+SMTP = _everywhere("smtp", reporting.smtp)
 
 AUTORELOAD = Directive("autoreload", globally=values.yes_no("autoreload"))
 CALLBACK = Directive("callback", globally=values.quoted())
@@ -84,8 +84,8 @@ EMAILALERTFROM = Directive(
 )
 EXECUTE = Directive("execute", globally=values.rest_of_line())
 FORK = Directive("fork", globally=values.yes_no("fork"))
-LOGFILE = Directive("logfile", globally=readers.logfile)
-MAINTENANCEDIR = Directive("maintenancedir", globally=readers.maintenancedir)
+LOGFILE = Directive("logfile", globally=reporting.logfile)
+MAINTENANCEDIR = Directive("maintenancedir", globally=reporting.maintenancedir)
 READDQUIESCENT = Directive("readdquiescent", globally=values.yes_no("readdquiescent"))
 SUPERVISED = Directive("supervised", globally=values.yes_no("supervised"))
 
@@ -99,7 +99,7 @@ DATABASE = Directive("database", in_section=values.quoted("invalid database"))
 HTTPMETHOD = Directive("httpmethod", in_section=readers.http_method)
 LOAD = Directive("load", in_section=readers.load)
 LOGIN = Directive("login", in_section=values.quoted("invalid login string"))
-MONITORFILE = Directive("monitorfile", in_section=readers.monitorfile)
+MONITORFILE = Directive("monitorfile", in_section=reporting.monitorfile)
 NETMASK = Directive("netmask", in_section=readers.netmask)
 OPS = Directive("ops", in_section=values.yes_no("ops"))
 PASSWD = Directive("passwd", in_section=values.secret("invalid password"))

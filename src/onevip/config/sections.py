@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from onevip.config import checks, servers
 from onevip.config import directives as d
 from onevip.config import head as heads
+from onevip.config.fallbacks import FallbackLine
 from onevip.config.given import Given
 from onevip.config.head import Head
 from onevip.config.lines import Section
 from onevip.config.mails import mail_alert
 from onevip.config.options import options as section_options
 from onevip.config.place import Place, Source
-from onevip.config.servers import FallbackLine, RealLine
+from onevip.config.servers import RealLine
 from onevip.model import (
     ConfigError,
     ConfiguredRealServer,

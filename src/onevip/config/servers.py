@@ -1,25 +1,20 @@
-"""The grammar of `real=` and `fallback=` (spec ldirectord §3.2). Looks names up; decides nothing
+"""The grammar of `real=` (spec ldirectord §3.2). Looks names up; decides nothing
 about the service in which the line stands."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
+from onevip.config.fallbacks import METHOD_ERROR, METHODS, PORT, resolved
 from onevip.config.names import Address, to_port
 from onevip.config.place import Place
 from onevip.config.readers import checked_regex, with_slash
 from onevip.config.values import did_you_mean
 from onevip.model import ForwardingMethod
 
-METHODS = {
-    "gate": ForwardingMethod.GATE,
-    "masq": ForwardingMethod.MASQ,
-    "ipip": ForwardingMethod.IPIP,
-}
-_METHOD_ERROR = "forward method must be gate, masq or ipip"
 _WRONG_FORMAT = "invalid address for real server (wrong format)"
 MAX_WEIGHT = 65535  # ipvsadm's limit (spec ipvs §4.0)
 MAX_THRESHOLD = 2**31 - 1
@@ -27,13 +22,10 @@ MAX_RANGE = 65536
 
 # Not anchored: ldirectord takes the first thing in the line that fits.
 _HOST = r"[A-Za-z0-9.-]+|\[[0-9A-fa-f:]+\]"  # A-f: sic, it lets brackets in
-_PORT = r"[A-Za-z0-9_-]+"
-_REAL = re.compile(rf"({_HOST})(?:->({_HOST}))?(?::({_PORT}))?\s+(.*)", re.ASCII)
+_REAL = re.compile(rf"({_HOST})(?:->({_HOST}))?(?::({PORT}))?\s+(.*)", re.ASCII)
 _METHOD = re.compile(r"([A-Za-z0-9_]+)(.*)")
 _WEIGHT = re.compile(r"\s+([0-9]+)(.*)", re.ASCII)
 _REQUEST_RECEIVE = re.compile(r'\s+"(.*)"[, ]\s*"(.*)"(.*)', re.ASCII)
-_FALLBACK = re.compile(r"(\S+)(?:\s+(\S+))?\s*$", re.ASCII)
-_FALLBACK_PORT = re.compile(rf":({_PORT})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,41 +42,6 @@ class RealLine:
     receive: str | None
     upper_threshold: int
     lower_threshold: int
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackLine:
-    """A `fallback=` line. Its host and port are looked up when the protocol is known."""
-
-    place: Place
-    host: str
-    port_text: str
-    method: ForwardingMethod
-
-    def address(self, version: int) -> Address:
-        """Raises ConfigError when the host has none of this IP version.
-
-        No host at all is this machine, as in ldirectord.
-        """
-        if not self.host:
-            return ip_address("127.0.0.1" if version == 4 else "::1")
-        address = _resolved(self.host, version, self.place)
-        if address is None:
-            raise self.place.error(
-                f"invalid IPv{version} address or could not resolve for fallback server: "
-                f"{self.host}",
-                at=self.host,
-            )
-        return address
-
-    def port(self, protocol: str) -> int:
-        """The port written, 0 when none is. Raises ConfigError when it has no number."""
-        if self.port_text in ("", "0"):
-            return 0
-        port = to_port(self.port_text, protocol, self.place.source.world.port_of)
-        if port is None:
-            raise self.place.error("invalid port for fallback server", at=self.port_text)
-        return port
 
 
 def real(value: str, place: Place) -> RealLine:
@@ -124,37 +81,8 @@ def real(value: str, place: Place) -> RealLine:
     return RealLine(place, addresses, host, port, method, weight, request, receive, upper, lower)
 
 
-def fallback(value: str, place: Place) -> FallbackLine:
-    """`<host>[:<port>] [gate|masq|ipip]`."""
-    match = _FALLBACK.search(value)
-    endpoint, method = (match[1], match[2]) if match else (value, None)
-    port = _FALLBACK_PORT.search(endpoint)
-    host = endpoint[: port.start()] if port else endpoint
-    if method and method not in METHODS:
-        raise place.error(_METHOD_ERROR, did_you_mean(method.lower(), METHODS), at=method)
-    return FallbackLine(place, host, port[1] if port else "", METHODS[method or "gate"])
-
-
-def global_fallback(version: int) -> Callable[[str, Place], FallbackLine]:
-    """The same as a global line, which is for services of both protocols: both know its port."""
-
-    def read(value: str, place: Place) -> FallbackLine:
-        line = fallback(value, place)
-        line.address(version)
-        for protocol in ("tcp", "udp"):
-            line.port(protocol)
-        return line
-
-    return read
-
-
-def _resolved(host: str, version: int, place: Place) -> Address | None:
-    bracketed = re.search(r"\[(.*)\]", host)
-    return place.source.world.resolve(bracketed[1] if bracketed else host, version)
-
-
 def _address(host: str, place: Place, what: str) -> Address:
-    address = _resolved(host, place.version, place)
+    address = resolved(host, place.version, place)
     if address is None:
         raise place.error(
             f"invalid address ({host}) for real server (could not resolve {what})", at=host
@@ -194,7 +122,7 @@ def _method(rest: str, place: Place) -> tuple[ForwardingMethod, str]:
     name, after = (word[1], word[2]) if word else ("", "")
     if name not in METHODS:
         hint = f'"{name.lower()}" is written in lower case' if name.lower() in METHODS else ""
-        raise place.error(_METHOD_ERROR, hint or did_you_mean(name, METHODS), at=name)
+        raise place.error(METHOD_ERROR, hint or did_you_mean(name, METHODS), at=name)
     return METHODS[name], after
 
 
