@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Self
 
 import parts
-from onevip.lab.namespace import ENVIRONMENT, Namespace, end
+from netns.resident_ipvsadm import CLIENT
+from onevip.lab.namespace import ENVIRONMENT, Namespace
 
+RESIDENT = Path(__file__).with_name("resident_ipvsadm.py")
+SOCKET = "/run/ipvsadm.socket"
 SOURCES = Path(__file__).parents[2] / "src"
 #: Writable layers over what the host has; /run and /var/log begin empty.
 _PREPARE = """
@@ -49,6 +52,7 @@ class House:
         self._layers = layers
         self._real = real
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._resident: subprocess.Popen[str] | None = None
         self.environment = ENVIRONMENT | (parts.environment() if real else {})
         self.environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -62,18 +66,35 @@ class House:
         assert self._keeper.stdout.readline() == b"ready\n"
         onevip = _ONEVIP.format(python=sys.executable, sources=str(SOURCES))
         self.write("/usr/sbin/onevip", onevip, mode=0o755)
-        ldirectord = parts.program("ldirectord") if self._real else "onevip"
-        for link, to in (("ipvsadm", "onevip"), ("ldirectord", ldirectord)):
-            self.path(f"/usr/sbin/{link}").unlink(missing_ok=True)
-            self.path(f"/usr/sbin/{link}").symlink_to(to)
+        for name in ("ipvsadm", "ldirectord"):
+            self.path(f"/usr/sbin/{name}").unlink(missing_ok=True)
+            self.path(f"/usr/sbin/{name}").symlink_to("onevip")
+        if self._real:
+            self._move_in_debians()
         return self
+
+    def _move_in_debians(self) -> None:
+        ldirectord, ipvsadm = (self.path(f"/usr/sbin/{n}") for n in ("ldirectord", "ipvsadm"))
+        ldirectord.unlink()
+        ldirectord.symlink_to(parts.program("ldirectord"))
+        ipvsadm.unlink()
+        self.write("/usr/sbin/ipvsadm", CLIENT.format(socket=SOCKET), mode=0o755)
+        resident = self.start(
+            *("env", f"PYTHONPATH={SOURCES}", sys.executable, str(RESIDENT), SOCKET),
+            stdout=subprocess.PIPE,
+        )
+        assert resident.stdout is not None
+        assert resident.stdout.readline() == "ready\n"
+        resident.stdout.close()
+        self._resident = resident
 
     def __exit__(self, *_: object) -> None:
         self.namespace.remove()  # ends what runs in it
+        if self._resident:
+            self._resident.wait()
         assert self._keeper is not None
         assert self._keeper.stdout is not None
         self._keeper.stdout.close()
-        end([self._keeper.pid])
         self._keeper.wait()
 
     def path(self, path: str) -> Path:
