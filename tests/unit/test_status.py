@@ -264,6 +264,15 @@ def test_without_a_daemon_it_says_so(daemons):
     assert daemons.status("--help")[0] == 0
 
 
+def test_who_may_not_look_is_not_told_that_nobody_is_there(daemons, monkeypatch):
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(PermissionError):
+        daemons.status()
+
+
 @pytest.mark.parametrize("argv", [["a", "b"], ["-x"], ["--jsn"]])
 def test_arguments_that_make_no_sense(daemons, argv):
     with pytest.raises(UsageError):

@@ -294,8 +294,11 @@ class Daemon:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            await self._maintenance.look(self._director.configuration)
-            self._director.maintain(self._maintenance.rows(self._director.configuration))
+            try:
+                await self._maintenance.look(self._director.configuration)
+                self._director.maintain(self._maintenance.rows(self._director.configuration))
+            except Exception:
+                log.exception("the maintenance directory could not be looked at")
 
     async def _reload_when_wanted(self, watch: WatchFile) -> None:
         while True:

@@ -87,5 +87,12 @@ def short_path(path: Path) -> Iterator[str]:
 
 
 def of_daemons(directory: Path) -> list[Path]:
-    """The sockets of all daemons here, those included that a killed one left."""
-    return sorted(path for path in directory.glob(f"*{SUFFIX}") if path.name != SHARED)
+    """The sockets of all daemons here, those included that a killed one left.
+
+    Raises OSError for a directory that may not be read.
+    """
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []  # no daemon was ever here
+    return [path for path in paths if path.suffix == SUFFIX and path.name != SHARED]
