@@ -32,6 +32,7 @@ from onevip.health import Verdict
 from onevip.model import (
     AddRealServer,
     AddService,
+    CheckType,
     Configuration,
     DeleteRealServer,
     DeleteService,
@@ -229,6 +230,21 @@ def test_a_repair_of_the_table_long_after_the_start_is_no_part_of_it():
         stage.box.posted.clear()
         stage.change(EditRealServer(WEB, ONE))
         assert stage.box.said == [("running", f"Restored real server: {IT} (Weight set to 2)")]
+
+    play(story)
+
+
+def test_a_server_that_is_never_probed_has_no_first_verdict_to_wait_for():
+    """checktype=on: only a maintenance directory takes it down, whenever that is."""
+
+    async def story(stage):
+        service = configured(WEB, ONE)
+        (server,) = service.real_servers
+        always = replace(server, check=replace(server.check, type=CheckType.ON))
+        conf = configuration(replace(service, real_servers=(always,)))
+        stage.start(conf)
+        stage.goes_down(conf=conf)
+        assert stage.box.said == [("running", f"Deleted real server: {IT}")]
 
     play(story)
 
