@@ -43,15 +43,20 @@ def main(vip: str, rip: str, method: str) -> None:
     check = Check(CheckType.CONNECT, real.address, PORT, 3, 1, path=path)
     tools = Tools(None, lambda _: marks[path])  # type: ignore[arg-type]
 
+    def told(answer: bytes) -> str:
+        """With a raw socket's IP header its ICMP type: such a socket hears errors, too."""
+        icmp = f"type {answer[20]}, " if answer[0] == 0x45 else ""
+        return f"{icmp}{answer[-5:]!r}"
+
     def asked(kind: socket.SocketKind, port: int, question: bytes, protocol: int = 0) -> str:
         with tools.socket(check, kind, protocol) as asking:
             asking.settimeout(PATIENCE_S)
             try:
                 asking.connect((rip, port))
                 asking.send(question)
-                return repr(asking.recv(2000)[-5:])
+                return told(asking.recv(2000))
             except OSError as error:
-                return os.strerror(error.errno or 0)
+                return os.strerror(error.errno) if error.errno else "nothing"
 
     print("udp", asked(socket.SOCK_DGRAM, PORT, b"hello"))
     print("udp closed", asked(socket.SOCK_DGRAM, CLOSED, b"hello"))

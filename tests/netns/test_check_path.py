@@ -131,7 +131,7 @@ def test_datagrams_and_echoes_go_that_way_too_and_refusals_come_back(cluster: Cl
             "udp b'hello'",
             "udp closed Connection refused",
             "tcp closed Connection refused",
-            "echo b'nevip'",
+            "echo type 0, b'nevip'",
         ]
     finally:
         server.terminate()
