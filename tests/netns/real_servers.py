@@ -136,6 +136,12 @@ class RealServers:
     directory: Path
     processes: list[subprocess.Popen[bytes]]
 
+    def stop(self) -> None:
+        """End them, and their namespace."""
+        self.host.remove()
+        for process in self.processes:
+            process.wait()
+
     @contextmanager
     def hanging(self) -> Iterator[None]:
         """All stand still: the kernel accepts for them, and nobody answers."""

@@ -51,8 +51,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         with TemporaryDirectory(prefix="onevip-servers-") as directory:
             Path(directory).chmod(0o755)  # some of them give up root's rights
             servers = real_servers.start(host, Path(directory), certificates)
-            yield director, servers, certificates
-            host.remove()
+            try:
+                yield director, servers, certificates
+            finally:
+                servers.stop()
     finally:
         for each in (director, host):
             each.remove()

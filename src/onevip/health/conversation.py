@@ -68,9 +68,10 @@ async def connect_tls(check: Check, tools: Tools, named: str = "") -> Streams:
     Raises Unhealthy, OSError (ssl.SSLError is one), OnevipError for an unusable CA file.
     """
     context = await tools.contexts.of(check.tls)
-    name = server_name(check.virtualhost or named)
-    if check.tls.verify is Verify.NAME:
-        name = name or str(check.address)
+    expected = check.virtualhost or named or str(check.address)
+    name = server_name(expected)
+    if not name and check.tls.verify is Verify.NAME:
+        raise Unhealthy(f"virtualhost={expected} is no name that a certificate could have")
     try:
         return await tools.connect(check, tls=context, server_name=name)
     except ConnectionResetError as error:

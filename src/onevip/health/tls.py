@@ -105,12 +105,11 @@ def _load(context: ssl.SSLContext, ca_file: str) -> None:
 
 @lru_cache(maxsize=4096)
 def server_name(virtualhost: str) -> str:
-    """The name to send and to expect, of a virtualhost that may carry a port; "" of none.
+    """The name to send and to expect, of a virtualhost that may carry a port.
 
-    Python sends no SNI for an address, as RFC 6066 §3 wants it. Raises OnevipError.
+    "" of none, and of one that TLS cannot send. Python sends no SNI for an address, as RFC 6066
+    §3 wants it.
     """
-    if not virtualhost:
-        return ""
     name, colon, port = virtualhost.rpartition(":")
     if not colon or not port.isdecimal() or (":" in name and not name.endswith("]")):
         name = virtualhost
@@ -118,21 +117,17 @@ def server_name(virtualhost: str) -> str:
     try:
         ip_address(name)
     except ValueError:
-        _require_sendable(name)
+        return name if _is_sendable(name) else ""
     return name
 
 
-def _require_sendable(name: str) -> None:
+def _is_sendable(name: str) -> bool:
     try:
         sent = name if name.isascii() else name.encode("idna").decode()
-        labels = sent.removesuffix(".").split(".")
-        sendable = (
-            sent.isprintable() and len(sent) < 254 and all(0 < len(label) < 64 for label in labels)
-        )
     except UnicodeError:
-        sendable = False
-    if not sendable:
-        raise OnevipError(f"virtualhost={name} is no name that TLS could ask for")
+        return False
+    labels = sent.removesuffix(".").split(".")
+    return sent.isprintable() and len(sent) < 254 and all(0 < len(each) < 64 for each in labels)
 
 
 def words(error: ssl.SSLError) -> str:
