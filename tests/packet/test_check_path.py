@@ -429,15 +429,16 @@ def test_two_daemons_do_not_share_marks(paths: Paths) -> None:
 
 
 def test_there_is_a_limit_of_daemons(paths: Paths) -> None:
-    many = [Paths() for _ in range(check_paths.DAEMONS)]
+    claimed = [check_paths._claim() for _ in range(check_paths.DAEMONS)]
+    assert [number for number, _ in claimed] == list(range(check_paths.DAEMONS))
     try:
-        for one in many:
-            one.use(path())
         with pytest.raises(DataplaneError, match="16 daemons here have such checks"):
             paths.use(path())
     finally:
-        for one in many:
-            one.end()
+        for _, lock in claimed:
+            os.close(lock)
+    assert paths.use(path())  # they have ended, and left their files
+    paths.end()
     assert not list(namespace.run_directory().glob("checks-*"))
 
 
