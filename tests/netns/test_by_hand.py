@@ -154,7 +154,7 @@ def test_a_hostile_peer_delays_no_check(gate: Cluster) -> None:
 
 
 def test_a_broken_file_is_shown_and_changes_nothing(gate: Cluster) -> None:
-    gate.file.write_text(LDIRECTORD_CF.format(quiescent="yes", method="gat"))
+    gate.file.write_text(LDIRECTORD_CF.format(quiescent="yes", method="gat", check_path=""))
     assert gate.daemon is not None
     os.kill(gate.daemon.pid, signal.SIGHUP)
     wait_for(lambda: "not reloaded" in status(gate), "the broken file", gate)

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from email.message import Message
@@ -101,12 +102,13 @@ class Stage:
 
 
 @contextmanager
-def staged(room: Path) -> Iterator[Stage]:
+def staged() -> Iterator[Stage]:
     namespace = Namespace(f"{prefix()}mail")
     namespace.create()
-    for path in (room, *room.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o011)  # exim delivers as nobody
-    stage = Stage(namespace, room)
+    # exim delivers as nobody, who may not enter pytest's directories.
+    directory = tempfile.TemporaryDirectory(prefix="onevip-mail-")
+    Path(directory.name).chmod(0o711)
+    stage = Stage(namespace, Path(directory.name))
     try:
         namespace.ip("link set lo up")
         stage.exim.start()
@@ -116,12 +118,13 @@ def staged(room: Path) -> Iterator[Stage]:
         stage.exim.ended()
         for child in stage.children:
             child.wait()
+        directory.cleanup()
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def past() -> Iterator[Stage]:
     """The whole life of a daemon: a server went down and came back, the file changed, TERM."""
-    with staged(tmp_path_factory.mktemp("past")) as stage:
+    with staged() as stage:
         stage.start()
         stage.exim.has(f"Added real server: {IT}")
         stage.answer.write_text("503 Busy")
@@ -205,9 +208,9 @@ def test_no_secret_left_the_daemon(past: Stage) -> None:
         assert MARKER not in text, file
 
 
-def test_while_the_mail_server_is_away_checks_go_on_and_mails_wait(tmp_path: Path) -> None:
+def test_while_the_mail_server_is_away_checks_go_on_and_mails_wait() -> None:
     """Nobody listens at 127.0.0.8."""
-    with staged(tmp_path) as stage:
+    with staged() as stage:
         stage.start(smtp_host="127.0.0.8", to=["ops@example.org"])
         appears(stage.log, "emailalert: no mail to ops@example.org for now")
         seen = stage.monitor.read_text().count("\n")

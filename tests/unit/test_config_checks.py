@@ -194,12 +194,23 @@ def test_the_path_of_a_check_is_that_of_clients_where_there_is_one():
     assert check("checkpath=rip", globally="checkpath=vip").path is None
     assert check("checkpath=vip", real="10.0.0.2:80 masq").path is None  # every check goes so
     assert check("checkpath=vip", "checktype=on").path is None
+    assert check("checkpath=vip", "checktype=ping").path is not None
+
+
+def test_by_way_of_the_vip_the_port_is_the_vips_unless_checkport_says_another():
+    assert check("checkpath=vip", real="10.0.0.2:8080 gate").port == 80
+    assert check("checkpath=vip", "checkport=8081", real="10.0.0.2:8080 gate").port == 8081
+    assert check("checkpath=vip", real="10.0.0.2:8080 masq").port == 8080
 
 
 @pytest.mark.parametrize(
     ("lines", "virtual", "warning"),
     [
-        (["checktype=ping"], "10.0.0.1:80", "checkpath=vip is not for checktype=ping of tcp:10.0."),
+        (
+            ["checktype=external"],
+            "10.0.0.1:80",
+            "checkpath=vip is not for checktype=external of tcp:10.0.0.1:80",
+        ),
         ([], "7", "checkpath=vip: fwm:7 has no VIP, checks go to the real server"),
     ],
 )

@@ -59,7 +59,7 @@ def kind(given: Given, place: Place, key: ServiceKey) -> Kind:
     if path and given.either(d.CHECKPATH):
         if key.mark:
             path.warn(f"checkpath=vip: {_id(key)} has no VIP, checks go to the real server")
-        elif check_type not in (*_NEGOTIATED, CheckType.CONNECT, *_NEVER_PROBED):
+        elif check_type in _EXTERNAL:
             path.warn(f"checkpath=vip is not for checktype={check_type.value} of {_id(key)}")
     return Kind(check_type, service_name(given, key), connects)
 
@@ -71,16 +71,17 @@ def service_name(given: Given, key: ServiceKey) -> str:
 
 def check(kind: Kind, given: Given, key: ServiceKey, line: RealLine, real: RealServer) -> Check:
     """How this real server of that line is checked."""
+    path = _path(kind, given, key, real)
     common = Check(
         type=kind.type,
         address=real.address,
-        port=_check_port(kind, key, line, given),
+        port=_check_port(kind, key, line, given, path),
         timeout_s=float(timeout_s(given, d.CHECKTIMEOUT, d.NEGOTIATETIMEOUT)),
         interval_s=check_interval_s(given),
         failure_count=given.either(d.FAILURECOUNT) or 1,
         rise_count=given.either(d.RISECOUNT) or 1,
         jitter=given.either(d.CHECKJITTER) or 0,
-        path=_path(kind, given, key, real),
+        path=path,
     )
     if kind.type is CheckType.PING:
         return replace(common, port=0, ping_count=given.either(d.CHECKCOUNT) or 1)
@@ -128,13 +129,16 @@ def _path(kind: Kind, given: Given, key: ServiceKey, real: RealServer) -> CheckP
     """The way of packets to the VIP; masq's way to the real server is that of every check."""
     if not given.either(d.CHECKPATH) or key.mark or real.method is ForwardingMethod.MASQ:
         return None
-    if kind.type not in (*_NEGOTIATED, CheckType.CONNECT):
+    if kind.type not in (*_NEGOTIATED, CheckType.CONNECT, CheckType.PING):
         return None
     return CheckPath(key, real.key, real.method)
 
 
-def _check_port(kind: Kind, key: ServiceKey, line: RealLine, given: Given) -> int:
-    port = given.get(d.CHECKPORT) or line.port
+def _check_port(
+    kind: Kind, key: ServiceKey, line: RealLine, given: Given, path: CheckPath | None
+) -> int:
+    # By way of the VIP packets keep its port.
+    port = given.get(d.CHECKPORT) or (key.port if path else line.port)
     if port:
         return port
     port = PORT_OF_SERVICE.get(kind.service, key.port)
