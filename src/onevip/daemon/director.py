@@ -255,7 +255,7 @@ class Director:
     def _aims(self, known: Known, found: VirtualService | None) -> Aims:
         key = known.service.key
         if not self._in_force or found is None:
-            self._standings.leave_alone(key, found)
+            self._standings.leave_alone(key, found, lambda real: known.note_of(real).verdict)
             return aims.of_whole(known, found)
         readd = self._configuration.readd_quiescent
         return aims.of_rows(known, self._due.get(key, ()), found, readd=readd)
