@@ -199,6 +199,19 @@ def test_nor_when_it_is_killed_right_after_the_engine_had_it(desk):
     assert after.weights()[ONE] == 2
 
 
+@pytest.mark.parametrize("quiescent", ["yes", "no"])
+def test_with_checktype_off_a_hand_alone_decides_who_is_in(tmp_path, quiescent):
+    text = KEEPING.replace("quiescent=yes", f"quiescent={quiescent}")
+    desk = Desk(tmp_path).start(text + "    checktype=on\n")
+    text += "    checktype=off\n"
+    desk.use(text)
+    desk.edit(ONE, weight=0)
+    desk.edit(TWO, weight=5)
+    for again in (killed, stopped):
+        desk = again(desk, text)
+        assert desk.weights() == {ONE: 0, TWO: 5}
+
+
 # Deleted, added.
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from onevip.config import parse
 from onevip.daemon.director import Director
+from onevip.daemon.events import Event
 from onevip.daemon.journal import Journal
 from onevip.daemon.ownership import AlreadyRunning, BelongsToAnother, Ownership
 from onevip.engines.memory import MemoryEngine
@@ -68,9 +69,13 @@ class Desk:
         self.file, self.directory = file, directory
         self.ownership = Ownership(directory, file)
         self.ownership.acquire()
-        self.director = Director(
-            self.engine, self.ownership, self.checks, self._wake, Journal().heard
-        )
+        self.director = Director(self.engine, self.ownership, self.checks, self._wake, self._tell)
+        self.events: list[Event] = []
+        self._journal = Journal()
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self._journal.heard(event)
 
     def _wake(self) -> None:
         self.wakes += 1

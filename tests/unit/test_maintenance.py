@@ -177,8 +177,6 @@ def test_a_missing_directory_is_told_once_and_nobody_is_in_maintenance(tmp_path,
 @pytest.fixture
 def desk(tmp_path):
     desk = Desk(tmp_path / "run").start("failurecount=3\n" + CF)
-    desk.events = []
-    desk.director._tell = desk.events.append
     for address in (ONE, TWO):
         desk.hear(address, GOOD)
     return desk

@@ -19,13 +19,7 @@ ONE, TWO = "10.20.0.11", "10.20.0.12"
 
 @pytest.fixture
 def desk(tmp_path):
-    return listening(Desk(tmp_path / "run"))
-
-
-def listening(desk: Desk) -> Desk:
-    desk.events = []
-    desk.director._tell = desk.events.append
-    return desk
+    return Desk(tmp_path / "run")
 
 
 def turns(desk: Desk, key: ServiceKey = WEB) -> list[bool]:
@@ -96,7 +90,7 @@ def test_it_is_told_also_when_the_table_cannot_follow(desk):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.booleans()), max_size=12))
 def test_each_turn_is_told_once_and_is_one(tmp_path_factory, story):
-    desk = listening(Desk(tmp_path_factory.mktemp("run"))).start()
+    desk = Desk(tmp_path_factory.mktemp("run")).start()
     up: dict[str, bool] = {}
     expected: list[bool] = []
     for address, good in story:

@@ -16,23 +16,20 @@ from onevip.daemon import aims, differences
 from onevip.daemon.aims import Aims, Known
 from onevip.daemon.by_hand import Note
 from onevip.daemon.differences import Difference
-from onevip.daemon.events import Event, Probed, Row, TableChanged, VerdictChanged
+from onevip.daemon.events import Event, Probed, Row
+from onevip.daemon.news import News
 from onevip.daemon.ownership import BelongsToAnother, Ownership
 from onevip.daemon.standings import Checks, Standings
 from onevip.daemon.wanted import rows_of
 from onevip.engines.base import Engine
 from onevip.health import State
 from onevip.model import (
-    AddRealServer,
     Change,
     ConfigError,
     Configuration,
-    DeleteRealServer,
     DeleteService,
-    EditRealServer,
     OnevipError,
     Phase,
-    RealServer,
     RealServerKey,
     ServiceKey,
     Table,
@@ -62,11 +59,11 @@ class Director:
         self._standings = Standings(checks, clock)
         self._wake = wake
         self._tell = tell
+        self._news = News(tell)
         self._phase = Phase.STARTING
         self._configuration = Configuration(file="", services=())
         self._in_force = False  # all of the configuration has been in the table once
         self._due: dict[ServiceKey, set[RealServerKey]] = {}
-        self._news: dict[Row, State] = {}  # verdicts that the table does not show yet
         self._trouble = ""
 
     @property
@@ -146,7 +143,7 @@ class Director:
             self._converge_once()
         except OnevipError as error:
             trouble = str(error)
-            self._tell_verdicts(concerned, None, None)
+            self._news.tell_verdicts(concerned, None, None)
         except Exception as error:
             # A bug must not end the daemon: traffic and the other services go on.
             log.exception("the table could not be changed")
@@ -173,7 +170,7 @@ class Director:
             log.error("services are left in the table: %s", error)
             return False
         self._ownership.settle(left)
-        self._tell_changes(changes, actual, {})
+        self._news.tell_changes(changes, actual, {}, self._phase, self._configuration)
         return True
 
     def _note_the_end(self, going: Iterable[VirtualService], left: Collection[ServiceKey]) -> None:
@@ -191,14 +188,13 @@ class Director:
     def _take(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._standings.take(configuration)
-        rows = set(self._standings.rows())
-        self._news = {row: state for row, state in self._news.items() if row in rows}
+        self._news.keep(set(self._standings.rows()))
         self._due = {}
         self._in_force = False
 
     def _judge(self, row: Row, state: State) -> None:
         service, key = row
-        self._news[row] = state
+        self._news.add(row, state)
         self._due.setdefault(service, set()).add(key)
         self._wake()
 
@@ -251,15 +247,15 @@ class Director:
         self._engine.apply(changes)
         for step in steps:
             self._notes.put(step.notes)
-        verdicts_of = self._tell_verdicts(services, actual, after)
-        self._tell_changes(changes, actual, verdicts_of)
+        told = self._news.tell_verdicts(services, actual, after)
+        self._news.tell_changes(changes, actual, told, self._phase, self._configuration)
         for key in services:
             self._due.pop(key, None)
 
     def _aims(self, known: Known, found: VirtualService | None) -> Aims:
         key = known.service.key
         if not self._in_force or found is None:
-            self._standings.leave_alone(key, found)
+            self._standings.leave_alone(key, found, lambda real: known.note_of(real).verdict)
             return aims.of_whole(known, found)
         readd = self._configuration.readd_quiescent
         return aims.of_rows(known, self._due.get(key, ()), found, readd=readd)
@@ -290,40 +286,6 @@ class Director:
         except OnevipError as error:
             log.error("the table could not be put back as it was: %s", error)
 
-    # What is told.
-
-    def _tell_verdicts(
-        self, services: Collection[ServiceKey], before: Table | None, after: Table | None
-    ) -> dict[Row, State]:
-        """Tell each new verdict with what it did to its rows; without tables: it did nothing yet.
-
-        The rows concerned, with their verdicts.
-        """
-        told = {row: state for row, state in self._news.items() if row[0] in services}
-        for row, state in told.items():
-            was = _row(before, row) if before else None
-            now = _row(after, row) if after else None
-            self._tell(VerdictChanged(row, state, was, now, applied=after is not None))
-            del self._news[row]
-        return told
-
-    def _tell_changes(
-        self, changes: Iterable[Change], before: Table, verdicts: Mapping[Row, State]
-    ) -> None:
-        for change in changes:
-            verdict = None
-            if isinstance(change, AddRealServer | EditRealServer):
-                verdict = verdicts.get((change.service, change.real.key))
-            elif isinstance(change, DeleteRealServer):
-                verdict = verdicts.get((change.service, change.real))
-            self._tell(TableChanged(change, before, self._phase, self._configuration, verdict))
-
     def _turn_fallbacks(self, services: Iterable[ServiceKey]) -> None:
         for turned in self._standings.turned(services):
             self._tell(turned)
-
-
-def _row(table: Table, row: Row) -> RealServer | None:
-    service, real = row
-    found = table.get(service)
-    return found.real_server(real) if found else None

@@ -114,14 +114,20 @@ class Standings:
                 changed.append((row, after))
         return changed
 
-    def leave_alone(self, key: ServiceKey, found: VirtualService | None) -> None:
+    def leave_alone(
+        self,
+        key: ServiceKey,
+        found: VirtualService | None,
+        last_of: Callable[[RealServerKey], Verdict],
+    ) -> None:
         """`checktype=off`: who has weight in the table now keeps it, as if it were up."""
         there = rows_of(found)
         for real, server in self.servers[key].items():
             row = (key, real)
             if server.check.type is not CheckType.OFF or row in self._maintenance:
                 continue
-            if standing(server, Verdict.DOWN, there.get(real)) is Verdict.UP:
+            verdict = standing(server, Verdict.DOWN, there.get(real), last_of(real))
+            if verdict is Verdict.UP:
                 self._left_alone.add(row)
             else:
                 self._left_alone.discard(row)

@@ -59,11 +59,20 @@ def rows_of(service: VirtualService | None) -> dict[RealServerKey, RealServer]:
     return {real.key: real for real in service.real_servers} if service else {}
 
 
-def standing(server: ConfiguredRealServer, verdict: Verdict, found: RealServer | None) -> Verdict:
-    """The verdict; with `checktype=off` whoever has weight at the start is up, and stays it."""
+def standing(
+    server: ConfiguredRealServer,
+    verdict: Verdict,
+    found: RealServer | None,
+    last: Verdict = Verdict.UNPROVEN,
+) -> Verdict:
+    """The verdict; with `checktype=off` whoever has weight at the start is up, and stays it.
+
+    So does who was up before (`last`): then somebody took his weight by hand.
+    """
     if server.check.type is not CheckType.OFF:
         return verdict
-    return Verdict.UP if found is not None and found.weight else Verdict.DOWN
+    has_weight = found is not None and (found.weight > 0 or last is Verdict.UP)
+    return Verdict.UP if has_weight else Verdict.DOWN
 
 
 def serves(server: ConfiguredRealServer, verdict: Verdict, found: RealServer | None) -> bool:
