@@ -46,7 +46,6 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
     for change in changes:
         print(f"ipvsadm {command_line(change)}", file=environment.stdout)
         print(f"    {in_words(change, found, configuration)}", file=environment.stdout)
-        found = found.apply([change])
     state = "no real server" if down else "every real server"
     if not changes:
         print(f"the table is what {files[0]} wants with {state} up", file=environment.stdout)
