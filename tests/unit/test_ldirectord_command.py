@@ -231,6 +231,20 @@ def test_status(director):
     assert director.said() == [invoked("status"), words, "Exiting from ldirectord status"]
 
 
+def test_status_asks_the_instances_that_go_with_it(director):
+    """Also when they name each other."""
+    other = director.file.with_name("other.cf")
+    other.write_text(f'logfile="{director.log}"\nexecute=www.cf\n')
+    director.file.write_text(f'{director.file.read_text()}\nexecute="other.cf"\n')
+    assert director.run("www.cf status") == 0
+    assert director.stdout == f"ldirectord is stopped for {other}\n"
+    assert 'system(ldirectord "other.cf" status) failed: exit status 3' in director.said()
+    assert [director.run(line) for line in ("other.cf start", "www.cf status")] == [0, 0]
+    running = [line.partition(" is running")[0] for line in director.stderr.splitlines()]
+    assert running == [f"ldirectord for {f}" for f in (director.file, other, director.file)]
+    assert director.run("other.cf stop") == 0
+
+
 @pytest.mark.parametrize(
     ("command", "status"),
     [("stop", 0), ("try-restart", 0), ("reload", 1), ("force-reload", 1), ("status", 3)],

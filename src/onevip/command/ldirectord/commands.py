@@ -52,6 +52,9 @@ def status(session: Session) -> int:
     if daemon := place.running():
         words = f"ldirectord for {place.file} is running with pid: {daemon.pid}"
         print(words, file=stderr)
+        for instance in session.configuration.children:
+            if failed := session.ask_instance(instance.strip("\"'")):
+                session.say(f"system(ldirectord {instance} status) failed: exit status {failed}")
         session.say(words)
         session.say(f"Exiting from ldirectord {session.arguments.command}")
         return session.end(0)
