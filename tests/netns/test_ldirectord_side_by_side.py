@@ -454,6 +454,20 @@ def test_supervised_says_its_log_on_stdout(both: Both) -> None:
     assert (our_status, real_status) == (0, 3)
 
 
+def test_each_knows_the_daemon_of_the_other(both: Both) -> None:
+    """On the way from one to the other, and back."""
+    house = both.real
+    debians, ours = ("ldirectord",), ("onevip", "ldirectord")
+    for one, other in ((debians, ours), (ours, debians)):
+        assert house.run(*one, "www.cf", "start").returncode == 0
+        wait(house.path(PID_FILE).exists)
+        status = house.run(*other, "www.cf", "status")
+        assert (status.returncode, "is running with pid: " in status.stderr) == (0, True)
+        assert house.run(*other, "www.cf", "start").returncode == 0
+        assert house.run(*other, "www.cf", "stop").returncode == 0
+        wait(lambda: not house.path(PID_FILE).exists())
+
+
 def test_what_old_scripts_do_with_it(both: Both) -> None:
     """The OCF agent: start, then a monitor at once; stop, without waiting, then a start."""
     for command in ("start", "status", "stop", "start"):
