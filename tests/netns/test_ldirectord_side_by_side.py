@@ -427,6 +427,47 @@ def lines_of(said: str, start: str) -> set[str]:
     return {line.replace(" )", ")") for line in said.splitlines() if line.startswith(start)}
 
 
+def test_supervised_says_its_log_on_stdout(both: Both) -> None:
+    both.write("/etc/ha.d/www.cf", f"supervised=yes\n{IDLE}")
+
+    def supervise(house: House) -> tuple[list[str], int]:
+        daemon = house.start("ldirectord", "www.cf", "start", stdout=subprocess.PIPE)
+        assert daemon.stdout is not None
+        said = [daemon.stdout.readline() for _ in range(4)]
+        status = house.run("ldirectord", "www.cf", "status").returncode
+        daemon.terminate()
+        daemon.communicate()
+        assert daemon.returncode == 0
+        assert not house.path(PID_FILE).exists()
+        masked = [
+            re.sub(r"^\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]", "[DATE]", line) for line in said
+        ]
+        return [re.sub(r" \(onevip [\d.]+\)|(?<=pid: )\d+", "", line) for line in masked], status
+
+    (real, real_status), (ours, our_status) = both.each(supervise)
+    assert ours == real
+    assert ours[2:] == [
+        "[DATE] Added virtual server: 10.20.0.100:80\n",
+        "[DATE] Added real server: 10.20.0.11:80 (10.20.0.100:80) (Weight set to 1)\n",
+    ]
+    # Mended: without a pid file the real one takes it for stopped, and would start a second.
+    assert (our_status, real_status) == (0, 3)
+
+
+def test_each_knows_the_daemon_of_the_other(both: Both) -> None:
+    """On the way from one to the other, and back."""
+    house = both.real
+    debians, ours = ("ldirectord",), ("onevip", "ldirectord")
+    for one, other in ((debians, ours), (ours, debians)):
+        assert house.run(*one, "www.cf", "start").returncode == 0
+        wait(house.path(PID_FILE).exists)
+        status = house.run(*other, "www.cf", "status")
+        assert (status.returncode, "is running with pid: " in status.stderr) == (0, True)
+        assert house.run(*other, "www.cf", "start").returncode == 0
+        assert house.run(*other, "www.cf", "stop").returncode == 0
+        wait(lambda: not house.path(PID_FILE).exists())
+
+
 def test_what_old_scripts_do_with_it(both: Both) -> None:
     """The OCF agent: start, then a monitor at once; stop, without waiting, then a start."""
     for command in ("start", "status", "stop", "start"):

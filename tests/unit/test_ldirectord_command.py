@@ -231,6 +231,22 @@ def test_status(director):
     assert director.said() == [invoked("status"), words, "Exiting from ldirectord status"]
 
 
+def test_status_asks_the_instances_that_go_with_it(director):
+    """Also when they name each other."""
+    other = director.file.with_name("other.cf")
+    other.write_text(f'logfile="{director.log}"\nexecute=www.cf\n')
+    director.file.write_text(f'{director.file.read_text()}\nexecute="other.cf"\n')
+    assert director.run("www.cf status") == 0
+    assert director.stdout == f"ldirectord is stopped for {other}\n"
+    assert 'system(ldirectord "other.cf" status) failed: exit status 3' in director.said()
+    its_daemon = Ownership(director.place.run_directory, str(other))
+    its_daemon.acquire()
+    assert director.run("www.cf status") == 0
+    its_daemon.release()
+    running = [line.partition(" is running")[0] for line in director.stderr.splitlines()]
+    assert running == [f"ldirectord for {f}" for f in (director.file, other, director.file)]
+
+
 @pytest.mark.parametrize(
     ("command", "status"),
     [("stop", 0), ("try-restart", 0), ("reload", 1), ("force-reload", 1), ("status", 3)],
@@ -278,9 +294,9 @@ def test_a_broken_file_is_told_and_the_daemon_left_alone(director, command):
 
 
 def test_warnings_are_told_by_each_command(machine):
-    machine.file.write_text("virtual=192.0.2.1:80\n    checkcount=2\n")
+    machine.file.write_text(f"{CF.format(log=machine.log)}    checkcount=2\n")
     assert machine.run("www.cf stop") == 0
-    words = f"Warning [{os.getpid()}] reading file {machine.file} at line 2: checkcount option is"
+    words = f"Warning [{os.getpid()}] reading file {machine.file} at line 5: checkcount option is"
     assert machine.stderr.startswith(words)
 
 

@@ -118,6 +118,13 @@ def test_a_link_named_ipvsadm_is_ipvsadm(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("ipvsadm v1.31")
 
 
+@pytest.mark.parametrize("link", ["/usr/sbin/ldirectord", "/etc/ha.d/resource.d/ldirectord"])
+def test_a_link_named_ldirectord_is_ldirectord(monkeypatch, capsys, link):
+    monkeypatch.setattr(sys, "argv", [link, "-v"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("Linux Director v1.186-ha")
+
+
 def test_the_program_otherwise_is_onevip(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/onevip", "ipvsadm", "-v"])
     assert main() == 0

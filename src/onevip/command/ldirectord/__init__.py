@@ -28,8 +28,13 @@ BAD_USAGE, BAD_FILE, NO_FILE, REFUSED = 255, 2, 1, 1
 NOTHING = Configuration(file="", services=())
 
 
-def main(argv: list[str], environment: Environment | None = None) -> int:
-    """Run one command line of ldirectord; its exit status is that of 1.186-ha."""
+def main(
+    argv: list[str], environment: Environment | None = None, asked: tuple[str, ...] = ()
+) -> int:
+    """Run one command line of ldirectord; its exit status is that of 1.186-ha.
+
+    `asked`: configurations whose status led to this, by execute= in one after the other.
+    """
     environment = environment or Environment()
     try:
         given = arguments.read(argv)
@@ -40,10 +45,10 @@ def main(argv: list[str], environment: Environment | None = None) -> int:
     if given.options & {"help", "version"}:
         environment.stdout.write(usage.USAGE if "help" in given.options else usage.VERSION)
         return 0
-    return _run(given, environment)
+    return _run(given, environment, asked)
 
 
-def _run(given: Arguments, environment: Environment) -> int:
+def _run(given: Arguments, environment: Environment, asked: tuple[str, ...]) -> int:
     say = Speaker(_destination(given, NOTHING, environment), environment)
     file = arguments.find(given.file, environment.configuration_directories)
     if file is None:
@@ -57,8 +62,15 @@ def _run(given: Arguments, environment: Environment) -> int:
     say(f"Invoking ldirectord invoked as: {' '.join((sys.argv[0], *given.words))} ")
     pid_file = Path(environment.pid_directory) / f"ldirectord.{given.name}.pid"
     place = Place(given.name, file, pid_file, run_directory(environment))
+
+    def ask_instance(name: str) -> int:
+        if name in asked:  # they execute each other
+            return 0
+        return main([name, "status"], environment, (*asked, name))
+
+    session = Session(given, configuration, place, environment, say, ask_instance)
     try:
-        return COMMANDS[given.command](Session(given, configuration, place, environment, say))
+        return COMMANDS[given.command](session)
     except HostError as error:
         return _refuse(given, say, REFUSED, str(error))
 

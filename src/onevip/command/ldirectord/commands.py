@@ -1,11 +1,12 @@
 """ldirectord's commands, after the file was read (spec ldirectord §1). Each returns its status."""
 
+# ruff: noqa: PLC0415 - monitors ask for the status all the time: it needs no event loop.
+
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
 
-from onevip.command.ldirectord import starting
 from onevip.command.ldirectord.running import Daemon
 from onevip.command.ldirectord.session import Session
 from onevip.model import HostError
@@ -17,7 +18,7 @@ def start(session: Session) -> int:
     """One that is about to end does not count: it is waited for."""
     if session.place.running_on():
         return session.end(0)
-    return starting.start(session)
+    return _begin(session)
 
 
 def stop(session: Session) -> int:
@@ -31,7 +32,7 @@ def restart(session: Session) -> int:
     if daemon := session.place.running():
         _terminate(session, daemon)
         session.place.wait_for_end()
-    return starting.start(session)
+    return _begin(session)
 
 
 def try_restart(session: Session) -> int:
@@ -52,6 +53,9 @@ def status(session: Session) -> int:
     if daemon := place.running():
         words = f"ldirectord for {place.file} is running with pid: {daemon.pid}"
         print(words, file=stderr)
+        for instance in session.configuration.children:
+            if failed := session.ask_instance(instance.strip("\"'")):
+                session.say(f"system(ldirectord {instance} status) failed: exit status {failed}")
         session.say(words)
         session.say(f"Exiting from ldirectord {session.arguments.command}")
         return session.end(0)
@@ -72,6 +76,12 @@ COMMANDS: Mapping[str, Callable[[Session], int]] = {
     "force-reload": reload,
     "status": status,
 }
+
+
+def _begin(session: Session) -> int:
+    from onevip.command.ldirectord import starting
+
+    return starting.start(session)
 
 
 def _terminate(session: Session, daemon: Daemon) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from onevip.command.environment import Environment
@@ -34,6 +35,7 @@ class Session:
     place: Place
     environment: Environment
     say: Speaker
+    ask_instance: Callable[[str], int]  # status of another configuration's daemon
 
     @property
     def in_foreground(self) -> bool:
