@@ -17,9 +17,12 @@ from scapy.utils import mac2str
 
 from onevip.engines.bpf import BpfEngine, libbpf, loader, pins
 from onevip.engines.bpf.doors import Doors, interface
+from onevip.engines.bpf.writer import together
 from onevip.model import (
     AddRealServer,
     AddService,
+    Change,
+    Clear,
     DataplaneError,
     DeleteRealServer,
     DeleteService,
@@ -27,6 +30,7 @@ from onevip.model import (
     ForwardingMethod,
     Protocol,
     RealServer,
+    RealServerExists,
     ServiceKey,
     Table,
     UnknownRealServer,
@@ -186,6 +190,42 @@ def test_a_service_that_another_deletes_is_there_or_is_not(engine: BpfEngine) ->
             assert WEB in engine.snapshot().table.services
             with suppress(UnknownService):
                 engine.snapshot(MAIL)
+
+
+# Changes that are made together.
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ([AddRealServer(WEB, server(n)) for n in (3, 3, 4)], {1: 1, 2: 1, 3: 1}),
+        ([EditRealServer(WEB, server(n, 5)) for n in (1, 9, 2)], {1: 5, 2: 1}),
+        ([DeleteRealServer(WEB, server(n).key) for n in (1, 9, 2)], {2: 1}),
+    ],
+    ids=["add", "edit", "delete"],
+)
+def test_of_changes_at_once_those_before_one_that_does_not_fit_are_in_force(
+    engine: BpfEngine, changes: list[Change], left: dict[int, int]
+) -> None:
+    engine.apply(
+        [AddService(WEB, "rr"), AddRealServer(WEB, server(1)), AddRealServer(WEB, server(2))]
+    )
+    with pytest.raises((RealServerExists, UnknownRealServer)):
+        engine.apply(changes)
+    found = engine.read().services[WEB].real_servers
+    assert {int(one.address) & 0xFF: one.weight for one in found} == left
+    plane = loader.find()
+    assert plane is not None
+    assert plane.settings.get(0, "writing") == 0
+
+
+def test_changes_at_once_keep_their_order() -> None:
+    """A server that loses its weight does so after those before it have theirs."""
+    up, down, new = EditRealServer(WEB, server(1)), EditRealServer(WEB, server(2, 0)), server(3)
+    changes = [AddRealServer(WEB, new), up, up, down, up, DeleteRealServer(WEB, new.key)]
+    groups = [len(group) for group in together([*changes, Clear(), Clear()])]
+    assert groups == [1, 2, 1, 1, 1, 1, 1]
+    assert [change for group in together(changes) for change in group] == changes
 
 
 # Doors.

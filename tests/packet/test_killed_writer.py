@@ -115,9 +115,10 @@ class Bench:
         keys = self.plane.service_ids.keys()
         return {key: self.plane.service_ids.get(key) or 0 for key in keys}
 
-    def apply(self, change: Change) -> None:
+    def apply(self, *changes: Change) -> None:
+        """Several: in force together."""
         with pins.writer_lock(), Writer(self.plane).at_work() as writer:
-            writer.apply(change)
+            writer.apply(changes)
 
     def table(self) -> Table:
         return self.director.engine.read()
@@ -184,11 +185,12 @@ def bench(_directors: Directors) -> Bench:
 class Case:
     """A change to a service with so many real servers, and what it changes packets of."""
 
-    change: Callable[[int], Change]
+    change: Callable[[int], Change | tuple[Change, ...]]
     service: ServiceKey = WEB
 
-    def __call__(self, size: int) -> Change:
-        return self.change(size)
+    def __call__(self, size: int) -> tuple[Change, ...]:
+        change = self.change(size)
+        return change if isinstance(change, tuple) else (change,)
 
 
 CASES = {
@@ -204,6 +206,15 @@ CASES = {
         lambda size: EditRealServer(WEB, replace(server(size // 2), upper_threshold=1000))
     ),
     "delete a service": Case(lambda _: DeleteService(WEB)),
+    "add several": Case(
+        lambda size: tuple(AddRealServer(WEB, server(size + n, n)) for n in (1, 2, 3))
+    ),
+    "delete several": Case(
+        lambda size: tuple(DeleteRealServer(WEB, server(n).key) for n in range(0, size, 7))
+    ),
+    "give several weight": Case(
+        lambda size: tuple(EditRealServer(WEB, server(n, n + 2)) for n in range(0, size, 7))
+    ),
 }
 
 
@@ -212,11 +223,11 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_every_store(bench: Bench, name: str, scheduler: str, size: int) -> None:
     case = CASES[name]
-    change = case(size)
+    changes = case(size)
     bench.build(scheduler, size)
     old = bench.seen(case.service)
     bench.restore()
-    bench.apply(change)
+    bench.apply(*changes)
     table, places = bench.table(), bench.places_used()
     new = bench.seen(case.service)
     killed = 0
@@ -224,7 +235,7 @@ def test_killed_at_every_store(bench: Bench, name: str, scheduler: str, size: in
         bench.restore()
         try:
             with killed_at(killed):
-                bench.apply(change)
+                bench.apply(*changes)
             break
         except Killed:
             killed += 1
@@ -233,7 +244,7 @@ def test_killed_at_every_store(bench: Bench, name: str, scheduler: str, size: in
         for at, raw in kept.items():  # without the connections that were made to see
             getattr(bench.plane, at)._map[:] = raw
         with suppress(TableError):  # the next writer: it may be done already
-            bench.apply(change)
+            bench.apply(*changes)
         bench.assert_nothing_hangs_loose()
         assert bench.table() == table
         assert bench.places_used() == places

@@ -21,7 +21,7 @@ from onevip.engines.bpf.loader import DataPlane
 from onevip.engines.bpf.marks import Detour, marks_of
 from onevip.engines.bpf.rows import Rows
 from onevip.engines.bpf.tables import SHRINK_AFTER_S, Step
-from onevip.engines.bpf.writer import Writer
+from onevip.engines.bpf.writer import Writer, together
 from onevip.engines.room import RoomReport
 from onevip.model import (
     AddService,
@@ -182,9 +182,9 @@ class BpfEngine:
                 plane = loader.load(base)
             loader.enable_lookups()
             try:
-                for change in changes:
+                for at_once in together(changes):
                     with Writer(plane).at_work() as writer:
-                        writer.apply(change)
+                        writer.apply(at_once)
                 if any(isinstance(change, (Clear, DeleteService)) for change in changes):
                     Writer(plane).rebuild_filter()
             finally:  # those before one that does not fit stay in force

@@ -1,4 +1,4 @@
-"""Changes written into the maps, one at a time, under the writer lock.
+"""Changes written into the maps under the writer lock, one at a time or several by one store.
 
 Real servers are written before the list that names them, a list before it is made current by
 one 8-byte store; removal goes the other way. A writer that is killed leaves `settings.writing`
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
+from itertools import count, groupby
 
 from onevip.engines.bpf import routes
 from onevip.engines.bpf.codec import (
@@ -40,6 +41,7 @@ from onevip.model import (
     EditRealServer,
     EditService,
     ForwardingMethod,
+    OnevipError,
     Protocol,
     RealServer,
     RealServerExists,
@@ -79,17 +81,22 @@ class Writer(Rows):
             raise
         self.plane.settings.set(0, "writing", 0)
 
-    def apply(self, change: Change) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
+        """One change, or several that are in force together: see `together`."""
+        if set_real := [c for c in changes if isinstance(c, AddRealServer | EditRealServer)]:
+            self.set_real_servers(set_real)
+            return
+        if delete := [c for c in changes if isinstance(c, DeleteRealServer)]:
+            self.delete_real_servers(delete)
+            return
         handlers: dict[type, Callable[..., None]] = {
             AddService: self.add_service,
             EditService: self.edit_service,
             DeleteService: self.delete_service,
-            AddRealServer: self.add_real_server,
-            EditRealServer: self.edit_real_server,
-            DeleteRealServer: self.delete_real_server,
             Clear: self.clear,
             Zero: self.zero,
         }
+        (change,) = changes
         handlers[type(change)](change)
 
     # Services.
@@ -167,15 +174,39 @@ class Writer(Rows):
 
     # Real servers.
 
-    def add_real_server(self, change: AddRealServer) -> None:
-        index = self.service_index(change.service)
-        listed = self.list_of(index)
-        real = change.real
-        real.check_thresholds()
-        _check_port(change.service, real)
-        if self._slot_of(listed, real.key) is not None:
-            raise RealServerExists(f"{real.key} is already a real server of {change.service}")
-        raw = key_bytes(change.service)
+    def set_real_servers(self, changes: Sequence[AddRealServer | EditRealServer]) -> None:
+        """Changes of one service, all in force by one store. Those before one that does not fit
+        are in force, too."""
+        service = changes[0].service
+        index = self.service_index(service)
+        listed = known = self.list_of(index)
+        slots = {self._key_of(member.real): member.real for member in known.members}
+        try:
+            for change in changes:
+                real = change.real
+                real.check_thresholds()
+                _check_port(service, real)
+                key = (packed(real.address), real.port)
+                slot = slots.get(key)
+                if isinstance(change, EditRealServer):
+                    if slot is None:
+                        raise _unknown(real.key, service)
+                    self._write_terms(slot, real)
+                    listed = listed.with_weight(slot, real.weight)
+                else:
+                    if slot is not None:
+                        raise RealServerExists(f"{real.key} is already a real server of {service}")
+                    slots[key] = slot = self._new_real_server(index, service, real)
+                    listed = listed.with_added(Member(slot, real.weight))
+        except OnevipError:
+            if listed is not known:
+                self._publish(index, listed)
+            raise
+        self._publish(index, listed)
+
+    def _new_real_server(self, index: int, service: ServiceKey, real: RealServer) -> int:
+        """The slot of one that no list names yet."""
+        raw = key_bytes(service)
         slot = self._left_behind(raw, real.key)
         if slot is None:
             slot = self._new_slot(raw, real)
@@ -187,16 +218,7 @@ class Writer(Rows):
         self._begin_estimate(slot)
         self.plane.filter.add(packed(real.address))
         self.plane.reals.set(slot, "state", SlotState.SLOT_USED)
-        self._publish(index, listed.with_added(Member(slot, real.weight)))
-
-    def edit_real_server(self, change: EditRealServer) -> None:
-        index = self.service_index(change.service)
-        listed = self.list_of(index)
-        change.real.check_thresholds()
-        _check_port(change.service, change.real)
-        slot = self._known_slot(listed, change.real.key, change.service)
-        self._write_terms(slot, change.real)
-        self._publish(index, listed.with_weight(slot, change.real.weight))
+        return slot
 
     def _write_terms(self, slot: int, real: RealServer) -> None:
         """All that an edit may change. A threshold that is raised, or gone, ends an overload.
@@ -235,29 +257,32 @@ class Writer(Rows):
         for name, value in zip(TOTALS, now, strict=True):
             estimates.set(slot, f"last.{name}", value)
 
-    def delete_real_server(self, change: DeleteRealServer) -> None:
-        index = self.service_index(change.service)
-        listed = self.list_of(index)
-        slot = self._known_slot(listed, change.real, change.service)
-        self._publish(index, listed.with_removed(slot))
-        self._move_totals(index, slot)
-        self._leave(slot)
+    def delete_real_servers(self, changes: Sequence[DeleteRealServer]) -> None:
+        """As `set_real_servers`: by one store."""
+        service = changes[0].service
+        index = self.service_index(service)
+        listed = known = self.list_of(index)
+        slots = {self._key_of(member.real): member.real for member in known.members}
+        gone: list[int] = []
+        unknown: RealServerKey | None = None
+        for change in changes:
+            slot = slots.pop((packed(change.real.address), change.real.port), None)
+            if slot is None:
+                unknown = change.real
+                break
+            gone.append(slot)
+            listed = listed.with_removed(slot)
+        if gone:
+            self._publish(index, listed)
+        for slot in gone:
+            self._move_totals(index, slot)
+            self._leave(slot)
+        if unknown is not None:
+            raise _unknown(unknown, service)
 
-    def _known_slot(self, listed: ServerList, key: RealServerKey, service: ServiceKey) -> int:
-        slot = self._slot_of(listed, key)
-        if slot is None:
-            raise UnknownRealServer(f"{key} is not a real server of {service}")
-        return slot
-
-    def _slot_of(self, listed: ServerList, key: RealServerKey) -> int | None:
-        address, reals = packed(key.address), self.plane.reals
-        for member in listed.members:
-            if (
-                reals.get_bytes(member.real, "address") == address
-                and reals.get(member.real, "port") == key.port
-            ):
-                return member.real
-        return None
+    def _key_of(self, slot: int) -> tuple[bytes, int]:
+        """Address and port of the real server in this slot."""
+        return self.plane.reals.get_bytes(slot, "address"), self.plane.reals.get(slot, "port")
 
     def _left_behind(self, service: bytes, key: RealServerKey) -> int | None:
         """The slot of the same real server of the same service, deleted with connections alive."""
@@ -539,6 +564,30 @@ class Writer(Rows):
         self._mend_terms(first, in_force)
         self._watch(first, in_force)
         return {member.real for member in in_force.members}
+
+
+def together(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """The changes in order, those as one that follow each other and do the same to real servers of
+    one service: writing a service's list a thousand times would take seconds.
+
+    Servers that come, those that get weight and those that lose it are kept apart: a weight of 0
+    holds from the moment when it is written, the others with the list.
+    """
+    alone = count()
+
+    def what(change: Change) -> object:
+        if isinstance(change, AddRealServer | EditRealServer):
+            return type(change), change.service, change.real.weight > 0
+        if isinstance(change, DeleteRealServer):
+            return DeleteRealServer, change.service
+        return next(alone)
+
+    for _, group in groupby(changes, what):
+        yield list(group)
+
+
+def _unknown(real: RealServerKey, service: ServiceKey) -> UnknownRealServer:
+    return UnknownRealServer(f"{real} is not a real server of {service}")
 
 
 def kind_of(service: ServiceKey) -> int:
