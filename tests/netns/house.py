@@ -6,6 +6,7 @@ What is written there is gone with it; the host sees nothing of it.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Self
 
 import parts
 from netns.resident_ipvsadm import CLIENT
-from onevip.lab.namespace import ENVIRONMENT, Namespace
+from onevip.lab.namespace import ENVIRONMENT, NAMESPACES, Namespace
 
 RESIDENT = Path(__file__).with_name("resident_ipvsadm.py")
 SOCKET = "/run/ipvsadm.socket"
@@ -42,6 +43,14 @@ sys.path.insert(0, {sources!r})
 from onevip.command.main import main
 sys.exit(main())
 """
+
+
+def sweep() -> None:
+    """Removes the houses of test runs that were killed."""
+    for path in list(NAMESPACES.glob("onevip-t*-house-*")) if NAMESPACES.is_dir() else ():
+        found = re.match(r"onevip-t(\d+)-", path.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            Namespace(path.name).remove()
 
 
 class House:
