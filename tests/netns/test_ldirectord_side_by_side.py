@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from netns.clusters import PATIENCE, prefix
-from netns.house import House
+from netns.house import House, sweep
 
 PAGES = Path(__file__).with_name("pages.py")
 ONE, TWO, FALLBACK = "10.20.0.11", "10.20.0.12", "10.20.0.13"
@@ -88,11 +88,14 @@ def run_of(done: subprocess.CompletedProcess[str]) -> Run:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    sweep()
     layers = tmp_path_factory.mktemp("houses")
     with ExitStack() as houses:
         both = Both(
             *(
-                houses.enter_context(House(f"{prefix()}{name}", layers / name, real=name == "real"))
+                houses.enter_context(
+                    House(f"{prefix()}house-{name}", layers / name, real=name == "real")
+                )
                 for name in ("real", "ours")
             )
         )
@@ -385,9 +388,11 @@ def test_debugging_says_the_same_of_checks_and_changes(both: Both) -> None:
         )
         said = ""
         assert daemon.stderr is not None
+        deadline = time.monotonic() + 20 * PATIENCE
         while said.count(" is up\n") < 2 or said.count(" is down\n") < 2:
             said += (line := daemon.stderr.readline())
             assert line, said
+            assert time.monotonic() < deadline, said
         daemon.terminate()
         said += daemon.stderr.read()
         daemon.stderr.close()
