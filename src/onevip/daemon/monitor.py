@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: What would break a line, or a reader that splits it by `|`, stands in it as %hh.
 _ESCAPED = re.compile(r"[%|\r\n]")
+#: Of a server that somebody has taken out, whatever its probe found.
+_RESTS = Outcome(healthy=False, reason="Server in maintenance")
 
 
 class Line(NamedTuple):
@@ -55,7 +57,8 @@ class MonitorFiles:
         for row in event.rows:
             if row in self._names:
                 file, name = self._names[row]
-                self._write(Line(file, line(self._clock(), name, event.probed.outcome)))
+                outcome = _RESTS if row in event.in_maintenance else event.probed.outcome
+                self._write(Line(file, line(self._clock(), name, outcome)))
 
     async def close(self) -> None:
         if self._background:
