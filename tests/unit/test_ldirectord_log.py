@@ -205,6 +205,11 @@ def test_debugging_enables_no_server_in_maintenance(said):
     assert done == ["Enabled", "Disabled"]
 
 
+def test_debugging_says_of_a_probe_that_could_not_be_made_only_why(said):
+    untried = Outcome(False, "the director is out of file descriptors", tried=False)
+    assert debugged(said, configured(), untried)[-1].endswith("out of file descriptors")
+
+
 @pytest.mark.parametrize(
     ("directives", "url"),
     [

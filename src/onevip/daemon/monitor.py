@@ -1,4 +1,4 @@
-"""monitorfile: a line for each probe of a service's real servers (spec ldirectord §6).
+"""monitorfile: a line for each probe of real servers that was made (spec ldirectord §6).
 
     [Sun Nov 22 16:26:17 2026] [1234] negotiate http tcp 10.0.0.1 80 1 masq / ok [up] status 200
 
@@ -49,7 +49,7 @@ class MonitorFiles:
         self._background: Background[Line] | None = None
 
     def heard(self, event: Event) -> None:
-        if not isinstance(event, Probed):
+        if not isinstance(event, Probed) or not event.probed.outcome.tried:
             return
         if event.configuration is not self._configuration:
             self._configuration = event.configuration
