@@ -11,12 +11,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from onevip.command import ldirectord
 from onevip.command.environment import Environment
 from onevip.command.ldirectord import main, running
 from onevip.command.ldirectord.running import Place
@@ -59,6 +58,7 @@ class Machine:
             engine=self.engine,
             state_directory=str(self.root / "run"),
             pid_directory=str(self.pid_file.parent),
+            log_file=str(self.log),
             configuration_directories=(str(self.file.parent),),
         )
         status = main(line.split(), environment)
@@ -90,8 +90,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/sbin/ldirectord"])
-    nothing = replace(ldirectord.NOTHING, log_file=str(tmp_path / "log"))
-    monkeypatch.setattr(ldirectord, "NOTHING", nothing)
     machine = Machine(tmp_path)
     yield machine
     machine.end()
@@ -222,6 +220,19 @@ def test_a_broken_file_on_reload_changes_nothing(director):
     assert reloading == "Reloading Linux Director Daemon config on signal"
     pid = director.pid_file.read_text().strip()
     assert error.startswith(f"Error [{pid}] reading file {director.file} at line 4: checktype must")
+
+
+def test_without_logfile_the_log_is_where_the_machine_has_it(director):
+    """Also after a reload to such a file."""
+    other = director.root / "other"
+    director.file.write_text(CF.format(log=other))
+    assert director.run("www.cf reload") == 0
+    director.wait_for("Reloading Linux")
+    director.said()
+    director.file.write_text(CF.partition("\n")[2].replace("gate 2", "gate 7"))
+    assert director.run("www.cf reload") == 0
+    director.wait_for("(Weight set to 7)")
+    assert director.said()[0] == invoked("reload")
 
 
 def test_status(director):

@@ -103,6 +103,17 @@ def test_failures_are_told_for_each_service_that_shares_the_check(
     assert said() == ([line.format(place) for place in places] if line else [])
 
 
+def test_of_a_server_in_maintenance_no_failure_is_told(journal, said):
+    """Who takes a server out may end it, too."""
+    fails = probed(configured(), DOWN, state(Verdict.UP, 0), state(Verdict.UP, 1))
+    rows = [f"198.51.100.7:8080 (tcp:192.0.2.{n}:80)" for n in (1, 2)]
+    journal.heard(replace(fails, in_maintenance=fails.rows[:1]))
+    assert said() == [f"Soft failure real server: {rows[1]} failure 1/3"]
+    works = probed(configured(), UP, state(Verdict.UP, 1), state(Verdict.UP, 0))
+    journal.heard(replace(works, in_maintenance=works.rows[1:]))
+    assert said() == [f"Resetting soft failure count: {rows[0]}"]
+
+
 def test_a_changed_table_is_told_in_its_sentence(journal, said):
     configuration = configured()
     change = AddService(configuration.services[0].key, "wrr")
@@ -185,6 +196,18 @@ def test_debugging_says_of_http_what_was_asked_and_found(said, outcome, done, fo
         f"DEBUG2: {done} {ids}",
         f"DEBUG2: check_http: http://198.51.100.7:8080/a is {word}",
     ]
+
+
+def test_debugging_enables_no_server_in_maintenance(said):
+    up = probed(configured(), UP, state(Verdict.UP, 0), state(Verdict.UP, 0))
+    Debugging().heard(replace(up, in_maintenance=up.rows[1:]))
+    done = [line.split()[1] for line in said() if " real server=" in line and "Check" not in line]
+    assert done == ["Enabled", "Disabled"]
+
+
+def test_debugging_says_of_a_probe_that_could_not_be_made_only_why(said):
+    untried = Outcome(False, "the director is out of file descriptors", tried=False)
+    assert debugged(said, configured(), untried)[-1].endswith("out of file descriptors")
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ REAL_IDS = [
         server(virtualhost="www.example.org", port=81),
         r"negotiate:http:tcp:127.0.0.11:8011:www.example.org:81:2:masq:\/:",
     ),
+    (WEB, server(CheckType.PING, port=0), r"ping:tcp:127.0.0.11:8011:::2:masq:\/:"),
     (MARK, server(CheckType.CONNECT), r"connect:fwm:127.0.0.11:8011:::2:masq:\/:"),
     (
         WEB,

@@ -269,8 +269,12 @@ def test_reminders_until_it_is_up_again():
         stage.alerts.heard(probed(ONE, Outcome(False, "timed out"), EAGER))
         await stage.clock.goes(2)
         assert stage.box.posted[0][0].reason == "timed out"
+        rising = probed(ONE, Outcome(True, "status 200"), EAGER)  # risecount: it is still down
+        down = state(Verdict.DOWN, "status 200")
+        stage.alerts.heard(replace(rising, probed=replace(rising.probed, after=down)))
         assert stage.box.said == [("running", f"Inaccessible real server: {IT}")]
         await stage.clock.goes(240)
+        assert stage.box.posted[-1][0].reason == "timed out"
         assert len(stage.box.said) == 4
         stage.comes_up(conf=EAGER)
         stage.box.posted.clear()

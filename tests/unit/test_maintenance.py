@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onevip.config import parse
-from onevip.daemon.events import VerdictChanged
+from onevip.daemon.events import Probed, VerdictChanged
 from onevip.daemon.maintenance import Maintenance
 from onevip.health import Verdict
 from onevip.model import Configuration
@@ -200,6 +200,15 @@ def test_a_server_in_maintenance_is_out_at_once_and_comes_back_by_its_verdict(de
     assert desk.weights() == {ONE: 0, TWO: 2}
     maintain(desk)
     assert desk.weights() == {ONE: 2, TWO: 2}
+
+
+def test_its_probes_are_told_with_that(desk):
+    maintain(desk, ONE)
+    desk.events.clear()
+    desk.hear(ONE, GOOD)
+    desk.hear(TWO, GOOD)
+    one, two = (event for event in desk.events if isinstance(event, Probed))
+    assert (one.in_maintenance, two.in_maintenance) == (one.rows, ())
 
 
 def test_without_quiescent_it_leaves_the_table(tmp_path):

@@ -46,6 +46,25 @@ def test_a_line_has_ldirectords_form(tmp_path):
     )
 
 
+def test_a_server_in_maintenance_is_down_whatever_its_probe_found(tmp_path):
+    file = tmp_path / "monitor"
+    conf = configuration(configured(WEB, ONE, monitor_file=str(file)))
+    up = probed(ONE, UP, conf)
+    written([replace(up, in_maintenance=up.rows), up])
+    found = [line.partition(" / ")[2] for line in file.read_text().splitlines()]
+    assert found == [" [down] Server in maintenance", " [up] status 200"]
+
+
+def test_a_probe_that_could_not_be_made_says_nothing_of_the_server(tmp_path):
+    file = tmp_path / "monitor"
+    conf = configuration(configured(WEB, ONE, monitor_file=str(file)))
+    untried = Outcome(False, "the director is out of file descriptors", tried=False)
+    written([probed(ONE, untried, conf), probed(ONE, UP, conf)])
+    assert [line.partition(" / ")[2] for line in file.read_text().splitlines()] == [
+        " [up] status 200"
+    ]
+
+
 def test_real_ids_stand_in_it_without_colons_and_backslashes(tmp_path):
     file = tmp_path / "monitor"
     conf = configuration(configured(WEB, ONE, monitor_file=str(file)))

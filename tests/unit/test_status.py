@@ -102,6 +102,23 @@ def test_verdicts_with_reasons_and_what_is_by_hand(daemons):
     daemons.living(story)
 
 
+def test_a_server_that_is_down_and_answers_again_says_how_far_it_has_risen(daemons):
+    async def story(telling, engine, file):
+        report = await daemons.report()
+        (server,) = report["services"][0]["servers"]
+        assert (server["successes"], server["rise_count"]) == (0, 3)
+        for verdict, successes, is_said in (
+            ("down", 2, True),
+            ("down", 9, False),
+            ("up", 2, False),
+        ):
+            server |= {"verdict": verdict, "successes": successes}
+            words = " ".join(command.shown(report, {}, 0.0))
+            assert (f", {successes} of 3 successes: on:" in words) is is_said
+
+    daemons.living(story, f"risecount=3\n{CF}")
+
+
 def test_a_broken_file_is_kept_and_shown_until_a_good_one(daemons):
     async def story(telling, engine, file):
         file.write_text(CF.replace("checktype", "chektype"))

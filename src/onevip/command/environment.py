@@ -29,4 +29,5 @@ class Environment:
     state_directory: str = "/run/onevip"  # what `real` and `director` found before they began
     unit_directory: str = "/etc/systemd/system"
     pid_directory: str = "/var/run"  # ldirectord's
+    log_file: str = "/var/log/ldirectord.log"  # likewise, unless its file names another
     configuration_directories: tuple[str, ...] = ("/etc/ha.d", "/etc/ha.d/conf")  # likewise

@@ -122,6 +122,8 @@ def _server(server: Mapping[str, Any], row: RealServer | None) -> str:
     words.append(server["difference"] or (f"weight {row.weight}" if row else "not in the table"))
     if server["failures"] and server["verdict"] != "down":
         words.append(f"{server['failures']} of {server['failure_count']} failures")
+    if server["verdict"] == "down" and 0 < server["successes"] < server["rise_count"]:
+        words.append(f"{server['successes']} of {server['rise_count']} successes")
     if server["next_check_s"] is not None:
         words.append(f"checked again in {_span(server['next_check_s'])}")
     host = f" ({server['host']})" if server["host"] else ""

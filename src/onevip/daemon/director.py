@@ -124,10 +124,11 @@ class Director:
     def heard(self, probed: health.Probed) -> None:
         """An outcome came in."""
         rows = self._standings.users(probed.check)
-        self._tell(Probed(probed, rows, self._configuration))
+        resting = tuple(row for row in rows if self._standings.is_in_maintenance(row))
+        self._tell(Probed(probed, rows, self._configuration, resting))
         if probed.after.verdict is not probed.before.verdict:
             for row in rows:
-                if not self._standings.is_in_maintenance(row):
+                if row not in resting:
                     self._judge(row, probed.after)
 
     def maintain(self, files: Mapping[Row, str]) -> None:

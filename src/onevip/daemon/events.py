@@ -25,11 +25,15 @@ Row = tuple[ServiceKey, RealServerKey]
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A probe has ended, whether or not it changed anything. `rows` share its check."""
+    """A probe has ended, whether or not it changed anything. `rows` share its check.
+
+    `in_maintenance`: those of them that are down whatever was found.
+    """
 
     probed: health.Probed
     rows: tuple[Row, ...]
     configuration: Configuration
+    in_maintenance: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ def _soft_failure(event: Probed) -> None:
         return
     if state.verdict is not Verdict.DOWN:
         for service, real in event.rows:
+            if (service, real) in event.in_maintenance:  # it is no news that it fails
+                continue
             log.info("%s", words.soft_failure(service, real, state))
 
 

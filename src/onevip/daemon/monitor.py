@@ -1,4 +1,4 @@
-"""monitorfile: a line for each probe of a service's real servers (spec ldirectord §6).
+"""monitorfile: a line for each probe of real servers that was made (spec ldirectord §6).
 
     [Sun Nov 22 16:26:17 2026] [1234] negotiate http tcp 10.0.0.1 80 1 masq / ok [up] status 200
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: What would break a line, or a reader that splits it by `|`, stands in it as %hh.
 _ESCAPED = re.compile(r"[%|\r\n]")
+#: Of a server that somebody has taken out, whatever its probe found.
+_RESTS = Outcome(healthy=False, reason="Server in maintenance")
 
 
 class Line(NamedTuple):
@@ -47,7 +49,7 @@ class MonitorFiles:
         self._background: Background[Line] | None = None
 
     def heard(self, event: Event) -> None:
-        if not isinstance(event, Probed):
+        if not isinstance(event, Probed) or not event.probed.outcome.tried:
             return
         if event.configuration is not self._configuration:
             self._configuration = event.configuration
@@ -55,7 +57,8 @@ class MonitorFiles:
         for row in event.rows:
             if row in self._names:
                 file, name = self._names[row]
-                self._write(Line(file, line(self._clock(), name, event.probed.outcome)))
+                outcome = _RESTS if row in event.in_maintenance else event.probed.outcome
+                self._write(Line(file, line(self._clock(), name, outcome)))
 
     async def close(self) -> None:
         if self._background:

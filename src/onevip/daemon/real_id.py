@@ -19,7 +19,8 @@ def real_id(service: ConfiguredService, server: ConfiguredRealServer) -> str:
     r"""`negotiate:http:tcp:10.0.0.1:80:www.example.org::1:masq:\/:ok`."""
     real, check = server.real, server.check
     host = f"[{real.address}]" if isinstance(real.address, IPv6Address) else str(real.address)
-    check_port = "" if check.port == real.port else str(check.port)
+    is_told = check.port not in (0, real.port)  # 0: a ping has none
+    check_port = str(check.port) if is_told else ""
     return ":".join(
         (
             *_kind(check),

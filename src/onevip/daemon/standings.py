@@ -107,7 +107,7 @@ class Standings:
                 reason = f"in maintenance: file {files[row]}"
                 since_s = before.since_s if before.reason == reason else self._clock()
                 self._maintenance[row] = replace(
-                    before, verdict=Verdict.DOWN, reason=reason, since_s=since_s
+                    before, verdict=Verdict.DOWN, successes=0, reason=reason, since_s=since_s
                 )
             after = state_of(row)
             if after.verdict not in (before.verdict, Verdict.UNPROVEN):

@@ -144,6 +144,8 @@ class Status:
             "since_s": ago_s,
             "failures": state.failures,
             "failure_count": state.failure_count,
+            "successes": state.successes,
+            "rise_count": state.rise_count,
             "next_check_s": self.next_probe_s(check),
             "configured_weight": server.real.weight,
             "by_hand": dict(difference.terms) if difference else {},

@@ -17,7 +17,7 @@ from onevip.command.ldirectord import arguments, reading, usage
 from onevip.command.ldirectord.arguments import Arguments, BadUsage
 from onevip.command.ldirectord.commands import COMMANDS
 from onevip.command.ldirectord.running import Place
-from onevip.command.ldirectord.session import Session, Speaker
+from onevip.command.ldirectord.session import Session, Speaker, destination
 from onevip.daemon import log_destinations
 from onevip.daemon.log import Destination
 from onevip.model import ConfigError, Configuration, HostError
@@ -80,7 +80,7 @@ def _destination(
 ) -> Destination:
     if given.debug:
         return log_destinations.Debugging(environment.stderr)
-    return log_destinations.of_configuration(configuration, given.name, environment.stdout)
+    return destination(configuration, given.name, environment)
 
 
 def _refuse(given: Arguments, say: Speaker, status: int, words: str) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from onevip.daemon import ldirectord_words as words
-from onevip.daemon.events import Probed
+from onevip.daemon.events import Probed, Row
 from onevip.daemon.real_id import real_id
 from onevip.model import Check, CheckType, Protocol
 
@@ -87,15 +87,16 @@ def url(check: Check, probe: str) -> str:
     return f"{probe}://{_server(check)}:{check.port}/{request}"
 
 
-def rows(event: Probed) -> Iterator[tuple[str, str]]:
-    """The ids of the real servers that share the check, and of their virtual services."""
+def rows(event: Probed) -> Iterator[tuple[Row, str]]:
+    """The rows that share the check: `real server=ID (virtual=ID)`."""
     for service, real in event.rows:
         configured = words.configured_service(event.configuration, service)
         if configured is None:
             continue
         for server in configured.real_servers:
             if server.real.key == real:
-                yield real_id(configured, server), configured.id
+                name = f"real server={real_id(configured, server)} (virtual={configured.id})"
+                yield (service, real), name
 
 
 def _server(check: Check) -> str:

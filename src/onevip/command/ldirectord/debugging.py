@@ -37,14 +37,16 @@ class Debugging:
 
 def _probe(event: Probed) -> Iterator[str]:
     probed = event.probed
-    ids = list(check_words.rows(event))
+    rows = list(check_words.rows(event))
     kind = check_words.kind(probed.check, probed.probe)
-    for real_id, virtual_id in ids:
-        yield f"DEBUG2: Checking {kind}: real server={real_id} (virtual={virtual_id})"
+    for _, name in rows:
+        yield f"DEBUG2: Checking {kind}: {name}"
     if begun := check_words.begun(probed.check, probed.probe):
         yield f"DEBUG2: {begun}"
     yield check_words.found(event)
-    done = "Enabled " if probed.outcome.healthy else "Disabled"
-    for real_id, virtual_id in ids:
-        yield f"DEBUG2: {done} real server={real_id} (virtual={virtual_id})"
+    if not probed.outcome.tried:
+        return  # nothing is known of the server
+    for row, name in rows:
+        is_up = probed.outcome.healthy and row not in event.in_maintenance
+        yield f"DEBUG2: {'Enabled ' if is_up else 'Disabled'} {name}"
     yield check_words.verdict(event)

@@ -75,12 +75,14 @@ class Journal:
 
 
 def _tell_failures(event: Probed) -> None:
+    """Not of servers in maintenance: it is no news that they fail."""
     before, after = event.probed.before, event.probed.after
+    rows = [row for row in event.rows if row not in event.in_maintenance]
     if before.failures and not after.failures:
-        for row in event.rows:
+        for row in rows:
             log.info("Resetting soft failure count: %s", _place(row, event.configuration))
     elif after.failures and after.verdict is not Verdict.DOWN:
-        for row in event.rows:
+        for row in rows:
             log.info(
                 "Soft failure real server: %s failure %d/%d",
                 *(_place(row, event.configuration), after.failures, after.failure_count),

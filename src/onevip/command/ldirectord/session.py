@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onevip.command.environment import Environment
 from onevip.command.ldirectord.arguments import Arguments
 from onevip.command.ldirectord.running import Place
+from onevip.config import DEFAULT_LOG_FILE
+from onevip.daemon import log_destinations
 from onevip.daemon.log import Destination
 from onevip.model import Configuration
 
@@ -26,6 +28,13 @@ class Speaker:
             self.destination.write(self.destination.lines(record))
         except OSError:
             print(words, file=self.environment.stderr)  # as ldirectord does without a log
+
+
+def destination(configuration: Configuration, name: str, environment: Environment) -> Destination:
+    """Where the log of this configuration's daemon goes."""
+    if configuration.log_file == DEFAULT_LOG_FILE:
+        configuration = replace(configuration, log_file=environment.log_file)
+    return log_destinations.of_configuration(configuration, name, environment.stdout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from onevip.command.ldirectord.journal import Journal
 from onevip.command.ldirectord.pid_file import PidFile
 from onevip.command.ldirectord.reading import in_one_line
 from onevip.command.ldirectord.ready import Ready
-from onevip.command.ldirectord.session import Session
+from onevip.command.ldirectord.session import Session, destination
 from onevip.command.ldirectord.usage import PRODUCT
-from onevip.daemon import log, log_destinations
+from onevip.daemon import log
 from onevip.daemon.events import Listener
 from onevip.daemon.log import Writer
 from onevip.daemon.ownership import AlreadyRunning
@@ -68,8 +68,7 @@ def _move(session: Session, writer: Writer, configuration: Configuration) -> Non
     """The log goes where the new configuration says; debugging stays where it is, and so does
     what was begun with supervised=yes: its stdout is nobody's else."""
     if not session.in_foreground:
-        name, stdout = session.arguments.name, session.environment.stdout
-        writer.use(log_destinations.of_configuration(configuration, name, stdout))
+        writer.use(destination(configuration, session.arguments.name, session.environment))
 
 
 def _refused(session: Session, failed: Failed) -> int:

@@ -102,10 +102,11 @@ class MailAlerts:
         )
 
     def _probed(self, event: Probed) -> None:
-        after = event.probed.after
-        if self._reminders and after.verdict is Verdict.DOWN:
+        after, failed = event.probed.after, not event.probed.outcome.healthy
+        if self._reminders and failed and after.verdict is Verdict.DOWN:
             for row in event.rows:
-                self._reminders.explain(row, after.reason)
+                if row not in event.in_maintenance:  # its reason is another one
+                    self._reminders.explain(row, after.reason)
 
     def _verdict(self, event: VerdictChanged) -> None:
         row, phase = event.row, self._phases.of_verdict(event)
