@@ -106,20 +106,19 @@ def is_fallback(configuration: Configuration, service: ServiceKey, key: RealServ
     configured = configured_service(configuration, service)
     if configured is None or configured.fallback is None or configured.fallback.key != key:
         return False
-    return all(server.real.key != key for server in configured.real_servers)
+    return configured_real(configuration, service, key) is None
 
 
 def configured_service(configuration: Configuration, key: ServiceKey) -> ConfiguredService | None:
-    return next((service for service in configuration.services if service.key == key), None)
+    return configuration.service(key)
 
 
 def configured_real(
     configuration: Configuration, service: ServiceKey, key: RealServerKey
 ) -> RealServer | None:
     """The real server as its line says, at its full weight; None when no line names it."""
-    configured = configured_service(configuration, service)
-    servers = configured.real_servers if configured else ()
-    return next((server.real for server in servers if server.real.key == key), None)
+    server = configuration.real_server(service, key)
+    return server.real if server else None
 
 
 def _deleted(event: TableChanged, change: DeleteRealServer) -> str:

@@ -99,13 +99,10 @@ def _options(scheduler: str, options: ServiceOptions) -> list[str]:
 
 
 def _is_fallback(configuration: Configuration, service: ServiceKey, key: RealServerKey) -> bool:
-    return any(
-        configured.key == service
-        and configured.fallback is not None
-        and configured.fallback.key == key
-        and all(server.real.key != key for server in configured.real_servers)
-        for configured in configuration.services
-    )
+    configured = configuration.service(service)
+    if configured is None or configured.fallback is None or configured.fallback.key != key:
+        return False
+    return configuration.real_server(service, key) is None
 
 
 def _weight(before: RealServer | None, after: RealServer | None) -> str:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from onevip.model.check import Check
-from onevip.model.service import PLAIN, RealServer, ServiceKey, ServiceOptions
+from onevip.model.service import PLAIN, RealServer, RealServerKey, ServiceKey, ServiceOptions
 
 
 class Phase(enum.Enum):
@@ -84,3 +84,25 @@ class Configuration:
     readd_quiescent: bool = False
     maintenance_dir: str = ""
     mail: MailAlert | None = None  # for what concerns no single service
+    _services: dict[ServiceKey, ConfiguredService] = field(init=False, repr=False, compare=False)
+    _real_servers: dict[tuple[ServiceKey, RealServerKey], ConfiguredRealServer] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        # A thousand real servers may change at once, and each is looked for by several listeners.
+        services, real_servers = {}, {}
+        for service in reversed(self.services):  # of several equal ones the first one counts
+            services[service.key] = service
+            for server in reversed(service.real_servers):
+                real_servers[service.key, server.real.key] = server
+        object.__setattr__(self, "_services", services)
+        object.__setattr__(self, "_real_servers", real_servers)
+
+    def service(self, key: ServiceKey) -> ConfiguredService | None:
+        """The service of this key, or None."""
+        return self._services.get(key)
+
+    def real_server(self, service: ServiceKey, key: RealServerKey) -> ConfiguredRealServer | None:
+        """The first line of this real server in the service, or None."""
+        return self._real_servers.get((service, key))

@@ -176,16 +176,17 @@ class VirtualService:
     scheduler: str = "wlc"
     real_servers: tuple[RealServer, ...] = field(default=(), compare=False)
     options: ServiceOptions = PLAIN
-    _members: frozenset[RealServer] = field(init=False, repr=False)
+    _members: dict[RealServerKey, RealServer] = field(init=False, repr=False, hash=False)
 
     def __post_init__(self) -> None:
-        if len({real.key for real in self.real_servers}) != len(self.real_servers):
+        members = {real.key: real for real in self.real_servers}
+        if len(members) != len(self.real_servers):
             raise ValueError(f"a real server stands twice in {self.key}")
-        object.__setattr__(self, "_members", frozenset(self.real_servers))
+        object.__setattr__(self, "_members", members)
 
     def real_server(self, key: RealServerKey) -> RealServer | None:
         """The real server of this key, or None."""
-        return next((real for real in self.real_servers if real.key == key), None)
+        return self._members.get(key)
 
     def __repr__(self) -> str:
         up = sum(not real.is_quiescent for real in self.real_servers)

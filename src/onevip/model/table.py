@@ -87,14 +87,14 @@ class Table:
     def with_edited_real_server(self, key: ServiceKey, real: RealServer) -> Table:
         service = self._service(key)
         real.check_thresholds()
-        self._real_server(service, real.key)
-        edited = tuple(real if old.key == real.key else old for old in service.real_servers)
+        former = self._real_server(service, real.key)
+        edited = tuple(real if old is former else old for old in service.real_servers)
         return self._replacing(replace(service, real_servers=edited))
 
     def without_real_server(self, key: ServiceKey, real_key: RealServerKey) -> Table:
         service = self._service(key)
-        self._real_server(service, real_key)
-        left = tuple(real for real in service.real_servers if real.key != real_key)
+        gone = self._real_server(service, real_key)
+        left = tuple(real for real in service.real_servers if real is not gone)
         return self._replacing(replace(service, real_servers=left))
 
     def _service(self, key: ServiceKey) -> VirtualService:
