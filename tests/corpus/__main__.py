@@ -30,8 +30,9 @@ def main(argv: Sequence[str]) -> int:
         verdicts.append(verdict)
     equal = sum(verdict.is_equal for verdict in verdicts)
     faults = sum(verdict.is_equal and bool(verdict.faults) for verdict in verdicts)
-    but = f", {faults} of them but for a fault that is not repeated" if faults else ""
-    print(f"{equal} of {len(verdicts)} equal{but}")
+    if faults:
+        print(f"{faults} but for a fault of the real program that is not repeated")
+    print(f"{equal} of {len(verdicts)} equal")
     return 0 if verdicts and equal == len(verdicts) else 1
 
 

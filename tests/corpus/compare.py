@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from corpus import structure, table
 from corpus.faults import FAULTS
+from onevip.command import ldirectord
+from onevip.command.environment import Environment
 from onevip.config import Reading, World, names, read, world
 from onevip.config.safety import decoded
 
@@ -109,14 +111,10 @@ class Corpus:
 
 
 def _by_command(file: str) -> tuple[int, str]:
-    """Exit status and messages of `ldirectord FILE status`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "onevip", "ldirectord", file, "status"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    """Exit status and messages of `ldirectord FILE status`; the log here is none of its."""
+    stderr = io.StringIO()
+    environment = Environment(stdout=io.StringIO(), stderr=stderr, log_file=os.devnull)
+    return ldirectord.main([file, "status"], environment), stderr.getvalue()
 
 
 def _why_not_appendable(path: str) -> str:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,20 @@ def test_start_returns_when_the_file_is_in_force(machine):
         "Added real server: 198.51.100.7:80 (192.0.2.1:80) (Weight set to 2)",
     ]
     assert machine.place.running() == running.Daemon(pid, is_ours=True)
+
+
+def test_a_file_named_from_the_directory_one_is_in(machine, monkeypatch):
+    """The daemon is in another one, and reads it again."""
+    file = machine.file.rename(machine.root / "here.cf")
+    monkeypatch.chdir(machine.root)
+    machine.place = replace(machine.place, file=str(file))
+    assert machine.run("here.cf start") == 0
+    machine.wait_for("(Weight set to 2)")
+    machine.said()
+    file.write_text(file.read_text().replace("gate 2", "gate 7"))
+    assert machine.run("./here.cf reload") == 0
+    machine.wait_for("(Weight set to 7)")
+    assert machine.run("here.cf stop") == 0
 
 
 def test_the_daemon_is_free_of_who_started_it(director):

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from onevip.command.daemon_start import keep_table
 from onevip.command.ldirectord import background
@@ -31,23 +32,24 @@ def start(session: Session) -> int:
     """In the background: returns when the file is in force. In the foreground: at the end."""
     if session.in_foreground:
         session.say(f"Starting {PRODUCT} with pid: {os.getpid()}")
-        ended = _keep(session)
+        ended = _keep(session, session.place.file)
     else:
         session.say(f"Starting {PRODUCT} as daemon")
-        ended = background.start(partial(_keep_in_background, session)) or 0
+        file = str(Path(session.place.file).absolute())  # the daemon is in "/", and reads it again
+        ended = background.start(partial(_keep_in_background, session, file)) or 0
     return _refused(session, ended) if isinstance(ended, Failed) else ended
 
 
-def _keep_in_background(session: Session, say_ready: Callable[[], None]) -> Failed | int:
+def _keep_in_background(session: Session, file: str, say_ready: Callable[[], None]) -> Failed | int:
     try:
         pid_file = PidFile(session.place.pid_file)
     except OSError as error:
         return Failed(CANNOT_START, f"Can not open {session.place.pid_file}: {words_of(error)}")
     with pid_file:
-        return _keep(session, pid_file, Ready(say_ready))
+        return _keep(session, file, pid_file, Ready(say_ready))
 
 
-def _keep(session: Session, *listeners: Listener) -> Failed | int:
+def _keep(session: Session, file: str, *listeners: Listener) -> Failed | int:
     """The daemon itself, until its end; a start that came second is none."""
     level = logging.DEBUG if session.arguments.debug else logging.INFO
     try:
@@ -55,7 +57,7 @@ def _keep(session: Session, *listeners: Listener) -> Failed | int:
             journal = Journal(partial(_move, session, writer))
             debugging = (Debugging(),) if session.arguments.debug else ()
             told = (*debugging, journal, *listeners)
-            return keep_table(session.place.file, session.environment, *told)
+            return keep_table(file, session.environment, *told)
     except AlreadyRunning:
         return 0
     except ConfigError as error:  # edited since it was read
