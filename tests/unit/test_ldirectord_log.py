@@ -103,6 +103,12 @@ def test_failures_are_told_for_each_service_that_shares_the_check(
     assert said() == ([line.format(place) for place in places] if line else [])
 
 
+def test_what_could_not_be_tried_is_no_soft_failure(journal, said):
+    untried = Outcome(False, "no descriptors", tried=False)
+    journal.heard(probed(configured(), untried, state(Verdict.UP, 1), state(Verdict.UP, 1)))
+    assert said() == []
+
+
 def test_a_changed_table_is_told_in_its_sentence(journal, said):
     configuration = configured()
     change = AddService(configuration.services[0].key, "wrr")
@@ -185,6 +191,14 @@ def test_debugging_says_of_http_what_was_asked_and_found(said, outcome, done, fo
         f"DEBUG2: {done} {ids}",
         f"DEBUG2: check_http: http://198.51.100.7:8080/a is {word}",
     ]
+
+
+@pytest.mark.parametrize("directive", ["service=http", "checktype=connect"])
+def test_debugging_says_of_what_could_not_be_tried_neither_up_nor_down(said, directive):
+    untried = Outcome(False, "no descriptors", tried=False)
+    lines = debugged(said, configured(directive), untried)
+    assert lines[-1].endswith(" 198.51.100.7:8080: not tried: no descriptors")
+    assert not any(word in " ".join(lines) for word in ("abled", "is down", "activated"))
 
 
 @pytest.mark.parametrize(

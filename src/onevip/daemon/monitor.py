@@ -47,8 +47,8 @@ class MonitorFiles:
         self._background: Background[Line] | None = None
 
     def heard(self, event: Event) -> None:
-        if not isinstance(event, Probed):
-            return
+        if not isinstance(event, Probed) or not event.probed.outcome.tried:
+            return  # of a server that could not be tried a line would say up or down
         if event.configuration is not self._configuration:
             self._configuration = event.configuration
             self._names = _names(event.configuration)

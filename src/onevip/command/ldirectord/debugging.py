@@ -43,6 +43,9 @@ def _probe(event: Probed) -> Iterator[str]:
         yield f"DEBUG2: Checking {kind}: real server={real_id} (virtual={virtual_id})"
     if begun := check_words.begun(probed.check, probed.probe):
         yield f"DEBUG2: {begun}"
+    if not probed.outcome.tried:
+        yield check_words.not_tried(event)
+        return
     yield check_words.found(event)
     done = "Enabled " if probed.outcome.healthy else "Disabled"
     for real_id, virtual_id in ids:

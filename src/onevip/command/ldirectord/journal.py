@@ -76,6 +76,8 @@ class Journal:
 
 def _tell_failures(event: Probed) -> None:
     before, after = event.probed.before, event.probed.after
+    if not event.probed.outcome.tried:
+        return
     if before.failures and not after.failures:
         for row in event.rows:
             log.info("Resetting soft failure count: %s", _place(row, event.configuration))

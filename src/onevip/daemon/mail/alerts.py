@@ -103,7 +103,7 @@ class MailAlerts:
 
     def _probed(self, event: Probed) -> None:
         after = event.probed.after
-        if self._reminders and after.verdict is Verdict.DOWN:
+        if self._reminders and after.verdict is Verdict.DOWN and event.probed.outcome.tried:
             for row in event.rows:
                 self._reminders.explain(row, after.reason)
 
