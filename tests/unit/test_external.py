@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -289,6 +290,30 @@ def test_a_start_that_hangs_blames_no_server_and_holds_up_no_other_probe(monkeyp
         assert (await tried(external("true"), tools)).healthy
 
     with_tools(story)
+
+
+class Unkillable:
+    """A worker that the kernel keeps in the middle of a system call, of NFS for example."""
+
+    stdin = io.BytesIO()
+
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+    def kill(self) -> None:
+        """Has no effect."""
+
+
+def test_a_worker_that_cannot_be_killed_does_not_hold_up_the_end(monkeypatch):
+    async def story() -> None:
+        unkillable = programs.Programs()
+        unkillable._worker = Unkillable()
+        unkillable._listening = asyncio.create_task(unkillable._worker.wait())
+        async with asyncio.timeout(10):
+            await unkillable.close()
+
+    monkeypatch.setattr(programs, "STOP_LIMIT_S", 0.01)
+    asyncio.run(story())
 
 
 def test_few_programs_begin_at_once_and_those_that_hang_let_others_begin(script, tmp_path):
