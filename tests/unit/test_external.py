@@ -292,6 +292,19 @@ def test_a_start_that_hangs_blames_no_server_and_holds_up_no_other_probe(monkeyp
     with_tools(story)
 
 
+@pytest.mark.parametrize("command", ["/bin/tr\0ue", "/bin/" + 300 * "x"])
+def test_a_name_that_no_program_can_have_ends_no_other(script, command):
+    async def story(tools: Tools) -> None:
+        other = await tools.programs.start(["/bin/sh", "-c", "read line < /dev/zero"])
+        found = await tried(external(command), tools)
+        assert (found.tried, found.healthy) == (True, False)
+        assert (await tried(external("true"), tools)).healthy
+        assert not other.ended.done()
+        other.stop()
+
+    with_tools(story)
+
+
 class Unkillable:
     """A worker that the kernel keeps in the middle of a system call, of NFS for example."""
 
