@@ -367,6 +367,18 @@ def test_damaged_notes_are_left_out_with_a_word(desk, caplog):
     desk = up(killed(desk))
     assert "5 damaged lines" in caplog.text
     assert desk.weights() == {ONE: 7, TWO: 2}
+    desk.hear(ONE, REFUSED)
+    killed(desk)
+    assert caplog.text.count("damaged lines") == 1  # they went with the next note
+
+
+def test_notes_that_can_be_written_again_say_what_happened_meanwhile(desk, monkeypatch):
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(desk.ownership.notes, "_path", Path("/proc/none/rows.jsonl"))
+        desk.hear(ONE, REFUSED)
+    desk.hear(TWO, REFUSED)
+    # Else the daemon's own weight of 0 would pass for a hand's, and a healthy server keep it.
+    assert up(killed(desk)).weights() == {ONE: 2, TWO: 2}
 
 
 def test_notes_are_written_anew_before_they_grow_without_end(desk, monkeypatch):

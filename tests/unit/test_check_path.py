@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -175,6 +176,16 @@ def test_a_refusal_of_the_kernel_ends_nothing(caplog):
     assert caplog.messages == [
         "no check goes by way of the VIP: checks by way of the VIP: no memory"
     ]
+    assert paths.mark_of(check()) == 0
+
+
+def test_whatever_else_fails_below_ends_nothing_either(caplog):
+    engine = LeadingEngine()
+    engine.refusal = OSError(errno.EROFS, "planted")
+    paths = CheckPaths(engine)
+    paths.use(configured(check()))
+    paths.end()
+    assert caplog.messages == ["no check goes by way of the VIP"] * 2
     assert paths.mark_of(check()) == 0
 
 

@@ -174,6 +174,9 @@ def test_a_failure_below_failurecount_is_told_and_changes_nothing(desk, said):
     desk.hear("10.20.0.11", REFUSED)
     assert desk.weights()["10.20.0.11"] == 2
     assert said()[-1].endswith("failed 1 of 3 times: connection refused")
+    told = len(said())
+    desk.hear("10.20.0.11", Outcome(False, "no descriptors", tried=False))
+    assert len(said()) == told
 
 
 # Adoption and ownership.

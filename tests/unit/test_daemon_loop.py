@@ -274,6 +274,50 @@ def test_ticks_and_surroundings_may_fail(tmp_path):
     living(tmp_path, story, on_tick=tick, surroundings=surroundings)
 
 
+def test_surroundings_that_hang_hold_up_no_reload(tmp_path):
+    released = threading.Event()
+
+    def surroundings(table: Table) -> list[str]:
+        released.wait(10)
+        return []
+
+    async def story(telling, engine, file):
+        try:
+            for port in (81, 82):
+                file.write_text(CF.replace("10.20.0.100:80", f"10.20.0.100:{port}"))
+                os.kill(os.getpid(), signal.SIGHUP)
+                await telling.said("reloaded")
+            assert list(rows(engine)) == ["tcp 10.20.0.100:82"]
+        finally:
+            released.set()
+
+    living(tmp_path, story, surroundings=surroundings)
+
+
+def test_a_signal_while_names_are_looked_up_ends_the_start(tmp_path):
+    has_ended = threading.Event()
+    was_in_time: list[bool] = []
+    looked_up = threading.Event()
+
+    def hanging(file: str) -> Configuration:
+        os.kill(os.getpid(), signal.SIGTERM)
+        was_in_time.append(has_ended.wait(10))
+        looked_up.set()
+        return load(file)
+
+    async def life() -> None:
+        (tmp_path / "lb.cf").write_text(CF)
+        engine = MemoryEngine()
+        assert await run(str(tmp_path / "lb.cf"), engine, tmp_path / "run", load=hanging) == 0
+        has_ended.set()
+        assert engine.applied == []
+
+    asyncio.run(life())
+    assert looked_up.wait(10)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert was_in_time == [True]
+
+
 def test_warnings_of_the_file_and_the_surroundings_are_told(tmp_path):
     told = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -289,6 +290,43 @@ def test_a_start_that_hangs_blames_no_server_and_holds_up_no_other_probe(monkeyp
         assert (await tried(external("true"), tools)).healthy
 
     with_tools(story)
+
+
+@pytest.mark.parametrize("command", ["/bin/tr\0ue", "/bin/" + 300 * "x"])
+def test_a_name_that_no_program_can_have_ends_no_other(script, command):
+    async def story(tools: Tools) -> None:
+        other = await tools.programs.start(["/bin/sh", "-c", "read line < /dev/zero"])
+        found = await tried(external(command), tools)
+        assert (found.tried, found.healthy) == (True, False)
+        assert (await tried(external("true"), tools)).healthy
+        assert not other.ended.done()
+        other.stop()
+
+    with_tools(story)
+
+
+class Unkillable:
+    """A worker that the kernel keeps in the middle of a system call, of NFS for example."""
+
+    stdin = io.BytesIO()
+
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+    def kill(self) -> None:
+        """Has no effect."""
+
+
+def test_a_worker_that_cannot_be_killed_does_not_hold_up_the_end(monkeypatch):
+    async def story() -> None:
+        unkillable = programs.Programs()
+        unkillable._worker = Unkillable()
+        unkillable._listening = asyncio.create_task(unkillable._worker.wait())
+        async with asyncio.timeout(10):
+            await unkillable.close()
+
+    monkeypatch.setattr(programs, "STOP_LIMIT_S", 0.01)
+    asyncio.run(story())
 
 
 def test_few_programs_begin_at_once_and_those_that_hang_let_others_begin(script, tmp_path):

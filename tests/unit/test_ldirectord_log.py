@@ -114,6 +114,12 @@ def test_of_a_server_in_maintenance_no_failure_is_told(journal, said):
     assert said() == [f"Resetting soft failure count: {rows[0]}"]
 
 
+def test_what_could_not_be_tried_is_no_soft_failure(journal, said):
+    untried = Outcome(False, "no descriptors", tried=False)
+    journal.heard(probed(configured(), untried, state(Verdict.UP, 1), state(Verdict.UP, 1)))
+    assert said() == []
+
+
 def test_a_changed_table_is_told_in_its_sentence(journal, said):
     configuration = configured()
     change = AddService(configuration.services[0].key, "wrr")
@@ -208,6 +214,14 @@ def test_debugging_enables_no_server_in_maintenance(said):
 def test_debugging_says_of_a_probe_that_could_not_be_made_only_why(said):
     untried = Outcome(False, "the director is out of file descriptors", tried=False)
     assert debugged(said, configured(), untried)[-1].endswith("out of file descriptors")
+
+
+@pytest.mark.parametrize("directive", ["service=http", "checktype=connect"])
+def test_debugging_says_of_what_could_not_be_tried_neither_up_nor_down(said, directive):
+    untried = Outcome(False, "no descriptors", tried=False)
+    lines = debugged(said, configured(directive), untried)
+    assert lines[-1].endswith(" 198.51.100.7:8080: not tried: no descriptors")
+    assert not any(word in " ".join(lines) for word in ("abled", "is down", "activated"))
 
 
 @pytest.mark.parametrize(

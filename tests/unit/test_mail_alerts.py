@@ -267,6 +267,7 @@ def test_reminders_until_it_is_up_again():
         await stage.clock.goes(59)
         assert stage.box.said == []
         stage.alerts.heard(probed(ONE, Outcome(False, "timed out"), EAGER))
+        stage.alerts.heard(probed(ONE, Outcome(False, "no descriptors", tried=False), EAGER))
         await stage.clock.goes(2)
         assert stage.box.posted[0][0].reason == "timed out"
         rising = probed(ONE, Outcome(True, "status 200"), EAGER)  # risecount: it is still down

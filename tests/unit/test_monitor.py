@@ -65,6 +65,15 @@ def test_a_probe_that_could_not_be_made_says_nothing_of_the_server(tmp_path):
     ]
 
 
+def test_who_could_not_be_tried_is_called_neither_up_nor_down(tmp_path):
+    file = tmp_path / "monitor"
+    conf = configuration(configured(WEB, ONE, monitor_file=str(file)))
+    untried = Outcome(False, "the director is out of file descriptors", tried=False)
+    written([probed(ONE, UP, conf), probed(ONE, untried, conf)])
+    assert file.read_text().count("\n") == 1
+    assert "[down]" not in file.read_text()
+
+
 def test_real_ids_stand_in_it_without_colons_and_backslashes(tmp_path):
     file = tmp_path / "monitor"
     conf = configuration(configured(WEB, ONE, monitor_file=str(file)))

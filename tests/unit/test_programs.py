@@ -142,6 +142,23 @@ def test_services_do_not_wait_for_each_other():
     play(FallbackCommands, story)
 
 
+def test_of_a_thousand_services_only_some_programs_run_at_once():
+    async def story(listener, runner):
+        runner.holds.clear()
+        marks = [ServiceKey.of_mark(number) for number in range(1, 1001)]
+        for key in marks:
+            listener.heard(fallback_turned(True, key=key, **COMMAND))
+        await settle()
+        assert len(runner.calls) == turns.AT_ONCE
+        listener.heard(fallback_turned(False, key=marks[-1], **COMMAND))
+        runner.holds.set()
+        while len(runner.calls) < len(marks):
+            await settle()
+        assert runner.calls[-1][-1].endswith("stop 1000 fwm")
+
+    play(FallbackCommands, story)
+
+
 def test_a_service_that_comes_back_by_a_reload_is_told_anew():
     conf, empty = configuration(), configuration(configured(MARK))
     events = [

@@ -58,6 +58,11 @@ class CheckPaths:
             self._marks = {}
             log.error("no check goes by way of the VIP: %s", error)
             return False
+        except Exception:
+            # The configuration is in force already, or the daemon about to end.
+            self._marks = {}
+            log.exception("no check goes by way of the VIP")
+            return False
         return True
 
 

@@ -55,6 +55,8 @@ class Journal:
 
 def _soft_failure(event: Probed) -> None:
     state = event.probed.after
+    if not event.probed.outcome.tried:
+        return
     if not state.failures or state.verdict is not event.probed.before.verdict:
         return
     if state.verdict is not Verdict.DOWN:

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from onevip.config import load
 from onevip.daemon import outside
@@ -108,7 +109,8 @@ async def run(
         advice=advice,
     )
     try:
-        await daemon.start()
+        if not await daemon.start():
+            return 0
         ready()
         await daemon.stopping.wait()
         return await daemon.stop()
@@ -171,15 +173,21 @@ class Daemon:
         self._reload_wanted = asyncio.Event()
         self._reload_awaited: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._warning: list[asyncio.Task[None]] = []  # of the configuration in force
 
-    async def start(self) -> None:
-        """Parse, put in force, begin to check. Raises OnevipError."""
+    async def start(self) -> bool:
+        """Parse, put in force, begin to check. False when a signal came before anything was done.
+
+        Raises OnevipError.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_once, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         watch = WatchFile(self._file)
-        configuration = self._load(self._file)
+        configuration = await self._loaded()
+        if configuration is None:
+            return False
         for line in optional(self._engine, "adopt")() or ():
             log.info("%s", line)
         self._check_paths.use(configuration)
@@ -192,8 +200,8 @@ class Daemon:
         self._director.maintain(self._maintenance.rows(configuration))
         self._links.start()
         self._follow()
+        self._warn(configuration)
         self._tasks = [
-            loop.create_task(self._tell_warnings(configuration)),
             loop.create_task(self._every(TICK_S, *self._each_second)),
             loop.create_task(self._every(ROOM_S, self._make_room)),
             loop.create_task(self._every(HANDS_S, Guarded(self._by_hand))),
@@ -201,6 +209,18 @@ class Daemon:
             loop.create_task(self._watch(watch)),
             loop.create_task(self._maintain()),
         ]
+        return True
+
+    async def _loaded(self) -> Configuration | None:
+        """The file, or None when a signal came first: names are looked up, which may take long."""
+        loading = asyncio.ensure_future(in_thread(lambda: self._load(self._file)))
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return loading.result() if loading.done() else None
+        finally:
+            loading.cancel()
+            stopping.cancel()
 
     async def stop(self) -> int:
         """Orderly end; the exit status."""
@@ -210,14 +230,14 @@ class Daemon:
         return 0 if clean else 1
 
     async def close(self) -> None:
-        """Let go of everything; the table is not touched."""
-        await self._control.close()
+        """Let go of everything, whatever fails of it; the table is not touched."""
+        await _close(self._control)
         await self._end_tasks()
-        await self._maintenance.close()
+        await _close(self._maintenance)
         await asyncio.gather(*(_close(listener) for listener in self._listeners))
         self._check_paths.end()
-        await self._tools.close()
-        await self._matcher.close()
+        await _close(self._tools)
+        await _close(self._matcher)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -226,7 +246,7 @@ class Daemon:
         self._links.stop()
         if self._converging:
             self._converging.cancel()
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks, *self._warning], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -323,13 +343,20 @@ class Daemon:
                 self._director.maintain(self._maintenance.rows(configuration))
                 self._converge()
                 _settle(awaited, None)
-                await self._tell_warnings(configuration)
+                self._warn(configuration)
 
     def _not_reloaded(
         self, former: Configuration, error: OnevipError, awaited: list[asyncio.Future[None]]
     ) -> None:
         self._tell(NotReloaded(former, error))
         _settle(awaited, error)
+
+    def _warn(self, configuration: Configuration) -> None:
+        """Beside everything else: a file system that hangs may be looked at, and is no reason to
+        hear of no other reload."""
+        for former in self._warning:
+            former.cancel()
+        self._warning = [asyncio.get_running_loop().create_task(self._tell_warnings(configuration))]
 
     async def _tell_warnings(self, configuration: Configuration) -> None:
         for warning in (*configuration.warnings, *uncheckable(configuration, PROBES)):
@@ -345,11 +372,15 @@ class Daemon:
             log.exception("the surroundings could not be looked at")
 
 
-async def _close(listener: Listener) -> None:
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+async def _close(part: _Closable) -> None:
     try:
-        await listener.close()
+        await part.close()
     except Exception:
-        log.exception("%s could not be closed", listener)
+        log.exception("%s could not be closed", part)
 
 
 def _settle(awaited: Iterable[asyncio.Future[None]], error: OnevipError | None) -> None:

@@ -50,7 +50,7 @@ class MonitorFiles:
 
     def heard(self, event: Event) -> None:
         if not isinstance(event, Probed) or not event.probed.outcome.tried:
-            return
+            return  # of a server that could not be tried a line would say up or down
         if event.configuration is not self._configuration:
             self._configuration = event.configuration
             self._names = _names(event.configuration)

@@ -48,6 +48,7 @@ class Notes:
         damaged = sum(not self._take(line) for line in lines)
         self._lines = len(lines)
         if damaged:
+            self._failed = True
             log.warning(
                 "%s: %d damaged lines: weights set by hand may have been forgotten",
                 *(self._path, damaged),
@@ -66,7 +67,10 @@ class Notes:
         if not new:
             return
         self._notes |= new
-        if self._lines + len(new) > max(LINES_AT_LEAST, LINES_PER_ROW * len(self._notes)):
+        # After a failure the file lacks notes, and may end in a part of a line.
+        if self._failed or self._lines + len(new) > max(
+            LINES_AT_LEAST, LINES_PER_ROW * len(self._notes)
+        ):
             self._write_anew()
         else:
             self._write(lambda: self._append(new))

@@ -15,7 +15,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 #: What a program may show of its words; the rest is read and forgotten.
@@ -108,7 +107,8 @@ class Worker:
         try:
             program = Running(number, arguments)
         except OSError as error:
-            self._tell(number, errno=error.errno, exists=Path(arguments[0]).exists())
+            # Not Path.exists, which raises for a name that is too long.
+            self._tell(number, errno=error.errno, exists=os.path.exists(arguments[0]))  # noqa: PTH110
             return
         self._running[number] = program
         self._selector.register(program.handle, selectors.EVENT_READ, lambda: self._ended(program))
@@ -174,9 +174,12 @@ def _spawn(arguments: list[str], output: int) -> int:
     ]
 
     def spawn(argv: list[str]) -> int:
-        return os.posix_spawnp(
-            argv[0], argv, os.environ, file_actions=actions, setsid=True, setsigdef=SIGNALS
-        )
+        try:
+            return os.posix_spawnp(
+                argv[0], argv, os.environ, file_actions=actions, setsid=True, setsigdef=SIGNALS
+            )
+        except ValueError as error:  # a NUL in a name or an argument
+            raise OSError(errno.EINVAL, str(error)) from error
 
     try:
         return spawn(arguments)

@@ -110,7 +110,9 @@ class Programs:
             except TimeoutError:
                 worker.kill()
         if self._listening:
-            await self._listening
+            # Starting a program from a file system that hangs it cannot even be killed.
+            await asyncio.wait([self._listening], timeout=STOP_LIMIT_S)
+            self._listening.cancel()
 
     def stop(self, number: int) -> None:
         """End the program of this number, if it still runs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from onevip.model.check import Check
 from onevip.model.service import PLAIN, RealServer, RealServerKey, ServiceKey, ServiceOptions
@@ -66,7 +67,7 @@ class ConfiguredService:
         return f"{self.key.protocol.name.lower()}:{host}:{self.key.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: it keeps what it has looked up
 class Configuration:
     """A whole ldirectord.cf."""
 
@@ -84,20 +85,6 @@ class Configuration:
     readd_quiescent: bool = False
     maintenance_dir: str = ""
     mail: MailAlert | None = None  # for what concerns no single service
-    _services: dict[ServiceKey, ConfiguredService] = field(init=False, repr=False, compare=False)
-    _real_servers: dict[tuple[ServiceKey, RealServerKey], ConfiguredRealServer] = field(
-        init=False, repr=False, compare=False
-    )
-
-    def __post_init__(self) -> None:
-        # A thousand real servers may change at once, and each is looked for by several listeners.
-        services, real_servers = {}, {}
-        for service in reversed(self.services):  # of several equal ones the first one counts
-            services[service.key] = service
-            for server in reversed(service.real_servers):
-                real_servers[service.key, server.real.key] = server
-        object.__setattr__(self, "_services", services)
-        object.__setattr__(self, "_real_servers", real_servers)
 
     def service(self, key: ServiceKey) -> ConfiguredService | None:
         """The service of this key, or None."""
@@ -106,3 +93,17 @@ class Configuration:
     def real_server(self, service: ServiceKey, key: RealServerKey) -> ConfiguredRealServer | None:
         """The first line of this real server in the service, or None."""
         return self._real_servers.get((service, key))
+
+    # A thousand real servers may change at once, and several listeners look for each.
+
+    @cached_property
+    def _services(self) -> dict[ServiceKey, ConfiguredService]:
+        return {service.key: service for service in reversed(self.services)}
+
+    @cached_property
+    def _real_servers(self) -> dict[tuple[ServiceKey, RealServerKey], ConfiguredRealServer]:
+        return {
+            (service.key, server.real.key): server
+            for service in reversed(self.services)
+            for server in reversed(service.real_servers)
+        }

@@ -67,6 +67,13 @@ def found(event: Probed) -> str:
     return f"DEBUG2: {probed.probe} {server}:{probed.check.port}: {reason}"
 
 
+def not_tried(event: Probed) -> str:
+    """Instead of what was found, when the director could not try: neither up nor down."""
+    probed = event.probed
+    place = f"{_server(probed.check)}:{probed.check.port}"
+    return f"DEBUG2: {probed.probe} {place}: not tried: {probed.outcome.reason}"
+
+
 def verdict(event: Probed) -> str:
     """The last line of a probe: `check_http: http://10.0.0.1:80/ is up`."""
     probed = event.probed

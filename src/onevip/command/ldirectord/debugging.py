@@ -43,9 +43,10 @@ def _probe(event: Probed) -> Iterator[str]:
         yield f"DEBUG2: Checking {kind}: {name}"
     if begun := check_words.begun(probed.check, probed.probe):
         yield f"DEBUG2: {begun}"
-    yield check_words.found(event)
     if not probed.outcome.tried:
-        return  # nothing is known of the server
+        yield check_words.not_tried(event)
+        return
+    yield check_words.found(event)
     for row, name in rows:
         is_up = probed.outcome.healthy and row not in event.in_maintenance
         yield f"DEBUG2: {'Enabled ' if is_up else 'Disabled'} {name}"

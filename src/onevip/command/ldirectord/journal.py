@@ -77,6 +77,8 @@ class Journal:
 def _tell_failures(event: Probed) -> None:
     """Not of servers in maintenance: it is no news that they fail."""
     before, after = event.probed.before, event.probed.after
+    if not event.probed.outcome.tried:
+        return
     rows = [row for row in event.rows if row not in event.in_maintenance]
     if before.failures and not after.failures:
         for row in rows:

@@ -102,7 +102,8 @@ class MailAlerts:
         )
 
     def _probed(self, event: Probed) -> None:
-        after, failed = event.probed.after, not event.probed.outcome.healthy
+        after, outcome = event.probed.after, event.probed.outcome
+        failed = outcome.tried and not outcome.healthy
         if self._reminders and failed and after.verdict is Verdict.DOWN:
             for row in event.rows:
                 if row not in event.in_maintenance:  # its reason is another one

@@ -14,6 +14,8 @@ from onevip.model import words_of
 log = logging.getLogger(__name__)
 
 LIMIT_S = 60.0
+#: So many run at once: of a thousand services the last server may go down in one second.
+AT_ONCE = 64
 #: So long the end of the daemon waits for programs that it has started.
 CLOSE_S = 5.0
 
@@ -28,6 +30,7 @@ class Turns:
         self._run = run
         self._next: dict[Hashable, Job] = {}
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     def ask(self, key: Hashable, job: Job) -> None:
         """Do this when what runs for this key has ended, unless something newer is asked for."""
@@ -64,8 +67,9 @@ class Turns:
 
     async def _work(self, key: Hashable) -> None:
         try:
-            while job := self._next.pop(key, None):
-                await job()
+            while key in self._next:
+                async with self._places:
+                    await self._next.pop(key)()
         except Exception:
             log.exception("what was to be run for %s failed", key)
         finally:
