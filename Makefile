@@ -29,7 +29,7 @@ check: setup bpf ## ruff, mypy --strict, rule of imports, BPF programs, unit tes
 	$(BIN)/pytest -q tests/unit tests/model
 
 test: setup bpf ## every test; as root also packets through BPF and real traffic
-	@$(BIN)/pytest --durations=10 --ignore=tests/vm
+	@$(BIN)/python scripts/run_tests.py
 
 oracle: setup bpf ## recordings of the kernel's IPVS replayed: FIXTURES=DIR, DOOR=tc or xdp (root)
 	@PYTHONPATH=tests $(BIN)/python -m oracle --door $(or $(DOOR),tc) $(if $(FIXTURES),"$(FIXTURES)")

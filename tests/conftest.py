@@ -8,6 +8,7 @@ ONEVIP_REQUIRE=model,packet,netns,vm turns such skips into failures.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import shutil
@@ -119,7 +120,17 @@ HOST_BEFORE = pytest.StashKey[dict[str, set[str]]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "last: runs after every other test")
-    config.stash[HOST_BEFORE] = host_state()
+    config.stash[HOST_BEFORE] = host_before()
+
+
+def host_before() -> dict[str, set[str]]:
+    """The state of now; or that of the first of several runs, in ONEVIP_HOST_BEFORE's file."""
+    if not (kept := os.environ.get("ONEVIP_HOST_BEFORE")):
+        return host_state()
+    file = Path(kept)
+    if not file.exists():
+        file.write_text(json.dumps({name: sorted(found) for name, found in host_state().items()}))
+    return {name: set(found) for name, found in json.loads(file.read_text()).items()}
 
 
 @pytest.fixture

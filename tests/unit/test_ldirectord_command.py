@@ -192,7 +192,7 @@ def test_a_second_stop_does_not_kill(machine):
     assert machine.run("www.cf stop") == 0
     assert machine.run("www.cf stop") == 0
     machine.wait(lambda: not machine.place.running())
-    assert "Linux Director Daemon terminated on signal: TERM" in machine.said()
+    machine.wait_for("Linux Director Daemon terminated on signal: TERM")
 
 
 @pytest.mark.parametrize("command", ["restart", "try-restart"])
