@@ -71,7 +71,7 @@ TIMEOUTS_S = {
 
 def test_the_timeouts_are_the_kernels(tc: Director) -> None:
     settings = tc.plane.settings
-    unit_s = (1 << settings.get(0, "clock_shift")) / settings.get(0, "hz")
+    unit_s = tc.clock_unit_s
     stored = settings.get_many(0, "tcp_timeout")
     for name, seconds in TIMEOUTS_S.items():
         assert abs(stored[TcpState[name]] * unit_s - seconds) <= unit_s
@@ -142,7 +142,7 @@ def test_packets_of_either_side_keep_a_connection(director: Director) -> None:
     director.add(REAL, MASQ)
     for port in (40000, 40001, 40002):
         director(syn(port))
-    unit_s = 64 / director.plane.settings.get(0, "hz")
+    unit_s = director.clock_unit_s
     director.set_timeouts(max(3, round(1 / unit_s)))
 
     def the_third_is_gone() -> bool:
@@ -260,7 +260,7 @@ def test_a_packet_that_vanishes_does_not_move_its_connection(director: Director)
     director(from_client("A"))
     director.delete(REAL)
     before = known(director)
-    unit_s = 64 / director.plane.settings.get(0, "hz")
+    unit_s = director.clock_unit_s
     time.sleep(2 * unit_s)
     for flags in ("A", "FA", "R"):
         assert director(from_client(flags)) == DROPPED

@@ -127,9 +127,8 @@ def settled(tc: Director, inserter: Inserter, clients: list[int]) -> None:
     """These, each seen one clock unit after the one before; the rest of the 24 established."""
     crowd(tc)
     inserter.insert(24 - len(clients), client="10.9.0.0")
-    unit_s = 64 / tc.plane.settings.get(0, "hz")
     for number, bits in enumerate(clients):
-        time.sleep(unit_s)
+        time.sleep(tc.clock_unit_s)
         assert inserter.insert(1, first=number, bits=bits) == {"inserted": 1}
 
 

@@ -302,6 +302,13 @@ class Director:
     def apply(self, *changes: Change) -> None:
         self.engine.apply(changes)
 
+    @property
+    def clock_unit_s(self) -> float:
+        """What the connections' clock counts in: the least difference of ages."""
+        settings = self.plane.settings
+        unit: float = (1 << settings.get(0, "clock_shift")) / settings.get(0, "hz")
+        return unit
+
     # What came of it.
 
     def counters(self, address: str | None = REAL, port: int = 80) -> Counters:

@@ -66,10 +66,14 @@ class Machine:
         return status
 
     def said(self) -> list[str]:
-        """What the log says, without dates and processes; forgets it."""
+        """What the log says, without dates and processes; forgets it.
+
+        Without what is wrong around the table: a thread looks, and says so at any time.
+        """
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
-        return [line.partition("] ")[2] for line in lines]
+        said = [line.partition("] ")[2] for line in lines]
+        return [line for line in said if not line.startswith("warning: ")]
 
     def end(self) -> None:
         if found := self.place.running():
