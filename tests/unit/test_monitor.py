@@ -208,3 +208,29 @@ def test_a_disk_that_hangs_holds_up_nobody(tmp_path, monkeypatch):
 
     asyncio.run(life())
     freed.set()
+
+
+def test_lines_that_are_lost_because_a_file_hangs_are_told_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(background, "MAX_WAITING", 1)
+    let_go, begun = threading.Event(), threading.Event()
+
+    def hang(_files: Files, _lines: list[Line]) -> None:
+        begun.set()
+        let_go.wait(10)
+
+    monkeypatch.setattr(Files, "append", hang)
+    file = tmp_path / "monitor"
+    conf = configuration(configured(WEB, ONE, monitor_file=str(file)))
+
+    async def life() -> None:
+        monitor = MonitorFiles(clock=lambda: NOW)
+        monitor.heard(probed(ONE, UP, conf))
+        assert begun.wait(10)
+        for _ in range(4):
+            monitor.heard(probed(ONE, UP, conf))
+        let_go.set()
+        await monitor.close()
+
+    asyncio.run(life())
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"monitorfile {file} hangs: lines of monitor files are lost"]

@@ -56,7 +56,6 @@ def test_the_most_recently_added_is_first() -> None:
 def test_an_edit_moves_nobody() -> None:
     edited = listed("wlc", 1, 1, 1).with_weight(2, 9)
     assert edited.members == (Member(3, 1), Member(2, 9), Member(1, 1))
-    assert edited.weight_of(2) == 9
 
 
 def test_a_deleted_server_that_comes_back_is_first() -> None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: What waits to be written; what comes on top of it is lost, and counted.
+#: What waits to be written; what comes on top of it is lost.
 MAX_WAITING = 10_000
 #: So long the end of the daemon waits for the last of it to be written.
 PATIENCE_S = 1.0
@@ -22,18 +22,18 @@ class Background(Generic[T]):
     """
 
     def __init__(self, write: Callable[[list[T]], None]) -> None:
-        self.dropped = 0  # lost so far
         self._write = write
         self._waiting: queue.Queue[T | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def put(self, item: T) -> None:
-        """Returns at once, whatever the thread is doing."""
+    def put(self, item: T) -> bool:
+        """Returns at once, whatever the thread is doing; False: too much waits, it is lost."""
         try:
             self._waiting.put_nowait(item)
         except queue.Full:
-            self.dropped += 1
+            return False
+        return True
 
     def close(self) -> None:
         """Let what waits be written, if that can be."""

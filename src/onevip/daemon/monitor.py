@@ -47,6 +47,7 @@ class MonitorFiles:
         self._names: dict[Row, tuple[str, str]] = {}  # file and real id
         self._files = Files()
         self._background: Background[Line] | None = None
+        self._keeps_up = True
 
     def heard(self, event: Event) -> None:
         if not isinstance(event, Probed) or not event.probed.outcome.tried:
@@ -67,7 +68,10 @@ class MonitorFiles:
     def _write(self, written: Line) -> None:
         if self._background is None:  # most configurations need no such thread
             self._background = Background(self._files.append)
-        self._background.put(written)
+        kept = self._background.put(written)
+        if self._keeps_up and not kept:
+            log.warning("monitorfile %s hangs: lines of monitor files are lost", written.file)
+        self._keeps_up = kept
 
 
 def line(now_s: float, name: str, outcome: Outcome) -> str:

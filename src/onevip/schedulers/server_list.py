@@ -65,9 +65,6 @@ class ServerList:
         fresh = ServerList(scheduler, self.members)
         return replace(fresh, current_weight=fresh.max_weight if scheduler == "wrr" else 0)
 
-    def weight_of(self, real: int) -> int:
-        return self.members[self._index(real)].weight
-
     def _index(self, real: int) -> int:
         return next(i for i, member in enumerate(self.members) if member.real == real)
 
